@@ -1,0 +1,10 @@
+"""Semi-supervised image classification with the conditional Loss-Sensitive GAN.
+
+Sign convention: a loss is low on real data and high on generated data.
+"""
+
+from clsgan._version import __version__
+from clsgan.estimator import CLSGANClassifier
+from clsgan.inputs import Unlabeled
+
+__all__ = ["CLSGANClassifier", "Unlabeled", "__version__"]

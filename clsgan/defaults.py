@@ -1,0 +1,156 @@
+"""What the "auto" and None of the estimator's parameters come to, given the training data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clsgan.choices import one_of
+from clsgan.inputs import InputSpec
+from clsgan.objectives import build_objective
+from clsgan.schedules import SCHEDULES
+from clsgan.trainer import OPTIMIZERS, Settings
+
+OBJECTIVE_FIELDS = (
+    "hinge_weight",
+    "unlabeled_weight",
+    "margin_scale",
+    "margin_norm",
+    "open_class",
+    "unlabeled_fakes",
+    "unlabeled_hinge_weight",
+    "label_smoothing",
+)
+TRAINING_FIELDS = (
+    "batch_size",
+    "unlabeled_share",
+    "unlabeled_start",
+    "generated_batch_size",
+    "generator_interval",
+    "optimizer",
+    "schedule",
+    "learning_rate",
+    "generator_learning_rate",
+    "weight_decay",
+    "average_decay",
+)
+# Section 7.2 and 7.4.1 of arXiv 1701.06264: 64 labeled and 64 unlabeled rows, Adam, lr x 0.8 every
+# 25 epochs; one generated row for each real one; the weight decay is that of the published code.
+PAPER_TRAINING: dict[str, Any] = {
+    "batch_size": 128,
+    "unlabeled_share": 0.5,
+    "unlabeled_start": 0.0,
+    "generated_batch_size": 128,
+    "generator_interval": 1,
+    "optimizer": "adam",
+    "schedule": "step_decay",
+    "learning_rate": 1e-3,
+    "generator_learning_rate": 1e-3,
+    "weight_decay": 5e-5,
+    "average_decay": 0.99,
+}
+IMAGE_TRAINING: dict[str, Any] = {
+    "batch_size": 256,
+    "unlabeled_share": 0.75,
+    "unlabeled_start": 0.25,
+    "generated_batch_size": 64,
+    "generator_interval": 1,
+    "optimizer": "sgd",
+    "schedule": "linear",
+    "learning_rate": 0.2,
+    "generator_learning_rate": 1e-3,
+    "weight_decay": 5e-4,
+    "average_decay": 0.99,
+}
+ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
+    "batch_size": 128,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 1e-2,
+}
+STEP_RANGE = (300, 10_000)
+PASSES = 20
+SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
+
+
+def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
+    """Settings of the loop from the estimator's parameters and the form of the data.
+
+    Parameters
+    ----------
+    params : mapping
+        `CLSGANClassifier.get_params`; None and "auto" mean the default for this data.
+    spec : InputSpec
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number is out of range.
+
+    Examples
+    --------
+    >>> from clsgan import CLSGANClassifier
+    >>> params = CLSGANClassifier(batch_size=32).get_params()
+    >>> resolve_settings(params, InputSpec((4,), "ND", "float64")).batch_size
+    32
+    """
+    changes = {name: params[name] for name in OBJECTIVE_FIELDS}
+    changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
+    objective = build_objective(params["objective"], **changes)
+    training = dict(_training_defaults(params, spec))
+    training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
+    if params["generator"] is None:
+        training["generated_batch_size"] = 0
+    _check_training(training)
+    return Settings(objective=objective, **training)
+
+
+def default_steps(n_rows: int, batch_size: int) -> int:
+    """Steps of a run for which neither `max_steps` nor `time_limit` is given.
+
+    Parameters
+    ----------
+    n_rows : int
+        Labeled and unlabeled rows together.
+    batch_size : int
+
+    Returns
+    -------
+    int
+        Twenty passes over all rows, at least 300 and at most 10,000 steps.
+
+    Examples
+    --------
+    >>> default_steps(50, 128), default_steps(40_000, 256)
+    (300, 3125)
+    """
+    return int(min(max(PASSES * n_rows / batch_size, STEP_RANGE[0]), STEP_RANGE[1]))
+
+
+def _training_defaults(params: Mapping[str, Any], spec: InputSpec) -> dict[str, Any]:
+    if params["objective"] == "paper":
+        return PAPER_TRAINING
+    if not spec.is_image:
+        return ROW_TRAINING
+    if params["loss_network"] in SGD_NETWORKS:
+        return IMAGE_TRAINING
+    return IMAGE_TRAINING | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
+
+
+def _check_training(training: Mapping[str, Any]) -> None:
+    one_of("optimizer", training["optimizer"], OPTIMIZERS)
+    one_of("schedule", training["schedule"], SCHEDULES)
+    for name in ("batch_size", "generator_interval"):
+        if not training[name] >= 1:
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is at least 1")
+    for name in ("learning_rate", "generator_learning_rate"):
+        if not training[name] > 0:
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is above 0")
+    for name in ("generated_batch_size", "weight_decay"):
+        if not training[name] >= 0:
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is at least 0")
+    for name in ("unlabeled_share", "unlabeled_start", "average_decay"):
+        if not 0 <= training[name] <= 1:
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is in [0, 1]")

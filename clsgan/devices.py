@@ -1,0 +1,225 @@
+"""Device, precision and random state of a run."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+
+from clsgan.choices import one_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "mps": "mps"}
+PRECISIONS = {"auto": "", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+AUTOCAST_TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def has_hardware_bf16(device_type: str) -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware.
+
+    Parameters
+    ----------
+    device_type : {"cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    bool
+        On CPUs, whether they have AMX or AVX-512 BF16 (or BF16 of ARM).
+
+    Examples
+    --------
+    >>> has_hardware_bf16("mps")
+    False
+    """
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(
+        capabilities.get(name, False) for name in ("amx_tile", "amx_bf16", "avx512_bf16", "bf16")
+    )
+
+
+def choose_precision(precision: str, device_type: str, is_image: bool = True) -> str:
+    """Fabric's name of the precision to train and predict in.
+
+    Parameters
+    ----------
+    precision : {"auto", "32", "bf16", "16"}
+        "auto" is bf16 for images where the device has it in hardware, else 32.
+    device_type : {"cpu", "cuda", "mps"}
+    is_image : bool
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown, or is "16" on a CPU.
+
+    Examples
+    --------
+    >>> choose_precision("32", "cpu")
+    '32-true'
+    """
+    chosen = one_of("precision", precision, PRECISIONS)
+    if precision == "16" and device_type == "cpu":
+        raise ValueError("precision='16' needs a GPU; on a CPU choose 'auto', 'bf16' or '32'")
+    if precision == "auto":
+        return "bf16-mixed" if is_image and has_hardware_bf16(device_type) else "32-true"
+    return chosen
+
+
+def choose_device(accelerator: str) -> str:
+    """Device type of an accelerator's name.
+
+    Parameters
+    ----------
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or no such device is there.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    'cpu'
+    """
+    one_of("accelerator", accelerator, ACCELERATORS)
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if accelerator == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[accelerator]:
+        found = [name for name, present in there.items() if present]
+        raise ValueError(f"accelerator={accelerator!r}: no such device; found {found}")
+    return accelerator
+
+
+def make_fabric(device_type: str, precision: str) -> "Fabric":
+    """Lightning Fabric on one device, or on those that a launcher such as torchrun has prepared.
+
+    Parameters
+    ----------
+    device_type : {"cpu", "cuda", "mps"}
+    precision : str
+        As `choose_precision` gives it.
+
+    Returns
+    -------
+    Fabric
+        Launched; no process is started here.
+
+    Examples
+    --------
+    >>> make_fabric("cpu", "32-true").world_size
+    1
+    """
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from lightning_fabric import Fabric
+
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if world_size > 1:
+            fabric = Fabric(
+                accelerator=device_type,
+                devices=local,
+                num_nodes=world_size // local,
+                strategy="ddp",
+                precision=precision,  # type: ignore[arg-type]
+            )
+        else:
+            fabric = Fabric(accelerator=device_type, devices=1, precision=precision)  # type: ignore[arg-type]
+        fabric.launch()
+    finally:
+        logger.setLevel(level)
+    return fabric
+
+
+def autocast_for(precision: str, device_type: str) -> Callable[[], AbstractContextManager[object]]:
+    """What makes the context in which a network predicts as it was trained.
+
+    Parameters
+    ----------
+    precision : str
+        As `choose_precision` gives it.
+    device_type : {"cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    callable
+
+    Examples
+    --------
+    >>> with autocast_for("32-true", "cpu")():
+    ...     torch.is_autocast_enabled("cpu")
+    False
+    """
+    if precision not in AUTOCAST_TYPES:
+        return nullcontext
+    return lambda: torch.autocast(device_type, AUTOCAST_TYPES[precision])
+
+
+@contextmanager
+def seeded(seed: int, device_type: str = "cpu") -> Iterator[None]:
+    """Seed torch's global random state for a block, and leave it as it was found.
+
+    Parameters
+    ----------
+    seed : int
+    device_type : {"cpu", "cuda", "mps"}
+
+    Examples
+    --------
+    >>> with seeded(0):
+    ...     a = torch.rand(1)
+    >>> with seeded(0):
+    ...     a == torch.rand(1)
+    tensor([True])
+    """
+    cuda = device_type == "cuda"
+    state = torch.get_rng_state()
+    cuda_state = torch.cuda.get_rng_state() if cuda else None
+    torch.default_generator.manual_seed(seed)
+    if cuda:
+        torch.cuda.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        if cuda_state is not None:
+            torch.cuda.set_rng_state(cuda_state)
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero while a block runs: CPUs multiply them very slowly.
+
+    Examples
+    --------
+    >>> with flushed_denormals():
+    ...     float(torch.tensor(1e-39) * 1)
+    0.0
+    """
+    was_on = float(torch.tensor(1e-39) * 1) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_on)

@@ -1,0 +1,632 @@
+"""`CLSGANClassifier`: the conditional Loss-Sensitive GAN as a scikit-learn classifier."""
+
+import copy
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from clsgan.defaults import resolve_settings
+from clsgan.devices import autocast_for
+from clsgan.fitting import Fitted, fit_networks
+from clsgan.inference import predict_arrays
+from clsgan.inputs import from_nchw, load_source
+from clsgan.labels import marks_unlabeled, read_labels
+from clsgan.model_folder import read_model, write_model
+from clsgan.objectives import build_objective, outlier_probability
+from clsgan.saving import describe, restore
+from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
+
+Array = npt.NDArray[Any]
+SAMPLE_CHUNK = 256
+
+
+class CLSGANClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Semi-supervised classifier of images or rows: a conditional Loss-Sensitive GAN.
+
+    One loss network L(x, y) is the classifier, ``predict = argmin_y L(x, y)``. It is trained on
+    labeled, unlabeled and generated batches: a real pair must have a smaller loss than a generated
+    one by a margin, and the generator G(z, y) makes the losses of its rows small (Qi, arXiv
+    1701.06264, eq. 14-18).
+
+    Parameters
+    ----------
+    objective : {"default", "paper"}
+        "paper" trains eq. 14-18 as printed, with the paper's optimiser and batch. "default"
+        differs: the plain softmax with label smoothing in the labeled term and for prediction, a
+        small weight on the margins, and for unlabeled rows the averaged network's sharpened soft
+        labels besides eq. 18. See docs/objectives.md.
+    hinge_weight, unlabeled_weight, margin_scale : float, optional
+        lambda of eq. 15, gamma of the semi-supervised objective, and the factor tau of the margin
+        Delta. None takes the objective's own.
+    margin_norm : {1, 2}, optional
+        Pixel distance of the margin.
+    open_class : {"all", "margins", "unlabeled"}, optional
+        Where the "1+" softmax of section 6.1 is used; see `clsgan.objectives.Objective`.
+    unlabeled_fakes : {"prior", "shared"}, optional
+        Whose generated rows stand against unlabeled ones in eq. 18.
+    unlabeled_hinge_weight : float, optional
+        Weight of eq. 18 inside the unlabeled term.
+    label_smoothing : float, optional
+        Share of a label's weight that is spread over all classes.
+    unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
+            "none"}
+        What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
+    loss_network : str or nn.Module
+        "small", "paper", "wide_resnet_28_2", "mlp", "timm:<model>", or a module that returns logits
+        [B, K] or (logits, features). "auto" is "mlp" for rows and "small" for images.
+    loss_network_options : dict, optional
+        Arguments of the network named, such as ``{"widths": (32, 64, 128)}`` of "small".
+    generator : str, nn.Module or None
+        "small", "paper", "mlp", or a module (z [B, Z], y [B]) -> x. None turns the generated
+        stream off.
+    generator_options : dict, optional
+    latent_dim : int
+        Size of the noise z.
+    max_steps : int, optional
+    time_limit : float, optional
+        Seconds of `fit`, preparations included. The learning rate is fitted to the budget. With
+        neither, twenty passes over all rows are made, from 300 to 10,000 steps. Only runs bounded
+        by `max_steps` can be repeated exactly.
+    batch_size : int, optional
+        Real rows a step, labeled and unlabeled.
+    unlabeled_share, unlabeled_start : float, optional
+        Share of a batch that is unlabeled, and of the budget after which it is.
+    generated_batch_size, generator_interval : int, optional
+        Generated rows in a step, and in how manieth step there are some.
+    optimizer : {"sgd", "adam", "adamw"}, optional
+    schedule : {"linear", "step_decay", "constant"}, optional
+    learning_rate, generator_learning_rate, weight_decay, average_decay : float, optional
+    augment : {"auto", "none", "weak", "medium", "strong"} or albumentations pipeline
+        A pipeline may be an `albumentations.Compose`, its dict form, or a YAML or JSON file.
+        "auto" is "medium"; for image files of 48 pixels and more an albumentations pipeline.
+    flip : {"auto", True, False}
+        Whether a mirrored image keeps its class. "auto" mirrors colour images only.
+    layout : {"auto", "NHW", "NHWC", "NCHW"}
+        Order of the axes of image arrays.
+    value_range : "auto" or (low, high)
+        Values of black and white.
+    image_size : "auto", int or (height, width)
+        Size to which image files are brought.
+    minus_one : {"auto", "unlabeled", "class"}
+        What the label -1 means. "auto": unlabeled, unless there is just one other label.
+    validation_fraction : float
+        Share of the labeled rows that is held out; its error is reported in `history_` and as
+        `validation_error_`. It decides nothing.
+    warm_start : bool
+        Go on from the networks of the last `fit`, which must have had the same classes and shape.
+    accelerator : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "32", "bf16", "16"}
+        "auto" is bf16 for images where the device has it in hardware, else 32.
+    log_dir : path, optional
+        Where metrics.jsonl and TensorBoard events are written.
+    verbose : int
+        Above 0 says what was assumed of the data and shows a progress bar.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    classes_ : array [K]
+    n_features_in_ : int
+        Columns of rows; for images the number of their values, C * H * W.
+    image_shape_ : tuple (C, H, W) or None
+    layout_ : str or None
+        Layout of image arrays that was found or given.
+    loss_network_, generator_ : nn.Module
+        With averaged weights. The generator may be None.
+    history_ : list of dict
+        Mean of every term over 25 steps each.
+    n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
+    validation_error_ : float or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> X_lab, y, X_unlab = digits.images[:100], digits.target[:100], digits.images[100:1000]
+    >>> model = CLSGANClassifier(max_steps=30, random_state=0).fit(X_lab, y, X_unlab)
+    >>> model.predict(digits.images[1000:]).shape
+    (797,)
+    """
+
+    def __init__(
+        self,
+        objective: str = "default",
+        *,
+        hinge_weight: float | None = None,
+        unlabeled_weight: float | None = None,
+        margin_scale: float | None = None,
+        margin_norm: int | None = None,
+        open_class: str | None = None,
+        unlabeled_fakes: str | None = None,
+        unlabeled_hinge_weight: float | None = None,
+        label_smoothing: float | None = None,
+        unlabeled: str = "auto",
+        loss_network: str | nn.Module = "auto",
+        loss_network_options: Mapping[str, Any] | None = None,
+        generator: str | nn.Module | None = "auto",
+        generator_options: Mapping[str, Any] | None = None,
+        latent_dim: int = 64,
+        max_steps: int | None = None,
+        time_limit: float | None = None,
+        batch_size: int | None = None,
+        unlabeled_share: float | None = None,
+        unlabeled_start: float | None = None,
+        generated_batch_size: int | None = None,
+        generator_interval: int | None = None,
+        optimizer: str | None = None,
+        schedule: str | None = None,
+        learning_rate: float | None = None,
+        generator_learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        average_decay: float | None = None,
+        augment: Any = "auto",
+        flip: str | bool = "auto",
+        layout: str = "auto",
+        value_range: str | tuple[float, float] = "auto",
+        image_size: str | int | tuple[int, int] = "auto",
+        minus_one: str = "auto",
+        validation_fraction: float = 0.0,
+        warm_start: bool = False,
+        accelerator: str = "auto",
+        precision: str = "auto",
+        log_dir: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.objective = objective
+        self.hinge_weight = hinge_weight
+        self.unlabeled_weight = unlabeled_weight
+        self.margin_scale = margin_scale
+        self.margin_norm = margin_norm
+        self.open_class = open_class
+        self.unlabeled_fakes = unlabeled_fakes
+        self.unlabeled_hinge_weight = unlabeled_hinge_weight
+        self.label_smoothing = label_smoothing
+        self.unlabeled = unlabeled
+        self.loss_network = loss_network
+        self.loss_network_options = loss_network_options
+        self.generator = generator
+        self.generator_options = generator_options
+        self.latent_dim = latent_dim
+        self.max_steps = max_steps
+        self.time_limit = time_limit
+        self.batch_size = batch_size
+        self.unlabeled_share = unlabeled_share
+        self.unlabeled_start = unlabeled_start
+        self.generated_batch_size = generated_batch_size
+        self.generator_interval = generator_interval
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.learning_rate = learning_rate
+        self.generator_learning_rate = generator_learning_rate
+        self.weight_decay = weight_decay
+        self.average_decay = average_decay
+        self.augment = augment
+        self.flip = flip
+        self.layout = layout
+        self.value_range = value_range
+        self.image_size = image_size
+        self.minus_one = minus_one
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.accelerator = accelerator
+        self.precision = precision
+        self.log_dir = log_dir
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, X_unlab: Any = None) -> "CLSGANClassifier":
+        """Train on labeled rows, unlabeled rows and rows that the generator makes of noise.
+
+        Parameters
+        ----------
+        X : array [N, D], [N, H, W], [N, H, W, C] or [N, C, H, W], tensor, Dataset, folder or paths
+            Numbers of any type; a torch Dataset of images or (image, label); a folder with one
+            sub-folder a class; a list of image files or of PIL images.
+        y : array [N], optional
+            Labels; -1 in numeric ones, None or NaN in object ones, mark unlabeled rows. Not
+            needed where X carries labels (class sub-folders, a Dataset of pairs).
+        X_unlab : like X, optional
+            Further unlabeled rows; a folder may be flat. `Unlabeled(X)` keeps cross-validation
+            from cutting them into folds.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If an input or a parameter is not valid; nothing has been trained or written then.
+        FloatingPointError
+            If training diverges.
+        MemoryError
+            If the device runs out of memory.
+
+        Examples
+        --------
+        >>> rows, y = np.array([[0.0], [0.1], [1.0], [1.1]]), ["no", "no", "yes", "yes"]
+        >>> CLSGANClassifier(max_steps=50, random_state=0).fit(rows, y).predict([[0.05], [1.05]])
+        array(['no', 'yes'], dtype='<U3')
+        """
+        started = time.perf_counter()
+        params = self.get_params(deep=False)
+        data = read_training_data(X, y, X_unlab, params, self._check_rows)
+        settings = resolve_settings(params, data.spec)
+        previous = self._previous(data) if self.warm_start else None
+        seed = int(check_random_state(self.random_state).randint(2**31 - 8))
+        if self.verbose:
+            print(self._describe(data))
+        fitted = fit_networks(data, settings, params, seed, started, previous)
+        self._remember(data, fitted, started)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The class of the smallest loss, ``argmin_y L(x, y)``.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+
+        Returns
+        -------
+        array [N]
+            Entries of `classes_`, in the order of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        See `fit`.
+        """
+        return np.asarray(self.classes_[self.predict_loss(X).argmin(axis=1)])
+
+    def predict_loss(self, X: Any) -> Array:
+        """Losses L(x, y) of every class, in nats.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+
+        Returns
+        -------
+        array [N, K]
+            Columns in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> model.predict_loss([[0.5]]).shape
+        (1, 2)
+        """
+        check_is_fitted(self)
+        objective = build_objective(self.objective, open_class=self.open_class)
+        return self._forward(X, lambda logits, features: objective.losses(logits))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities, the softmax of the class scores.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+
+        Returns
+        -------
+        array [N, K]
+            Columns in the order of `classes_`; rows sum to 1.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> model.predict_proba([[0.5]]).sum().round(6)
+        np.float64(1.0)
+        """
+        scores = self._forward(X, lambda logits, features: logits).astype(np.float64)
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Share of the labeled rows that are predicted right.
+
+        Rows marked as unlabeled (-1 if it is not one of `classes_`, None or NaN in object labels)
+        are ignored.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+        y : array [N], optional
+            Not needed where X carries labels.
+        sample_weight : array [N], optional
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotFittedError
+        ValueError
+            If no row is labeled, or the lengths differ.
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=50, random_state=0)
+        >>> model = model.fit([[0.0], [0.1], [1.0], [1.1]], [0, 0, 1, 1])
+        >>> model.score([[0.0], [1.0], [0.5]], [0, 1, -1])
+        1.0
+        """
+        check_is_fitted(self)
+        X, own_labels = load_source(X, "X", self._image_size())
+        minus_one = "class" if -1 in self.classes_.tolist() else "unlabeled"
+        y, known = read_labels(own_labels if y is None else y, minus_one)
+        if not known.any():
+            raise ValueError("y has no labeled row to score")
+        predicted = self.predict(X)
+        if len(predicted) != len(y):
+            raise ValueError(f"X has {len(predicted)} rows, but y has {len(y)} labels")
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
+
+    def transform(self, X: Any) -> Array:
+        """Features of the loss network, those that its class scores are made of.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+
+        Returns
+        -------
+        array [N, F], float32
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> model.transform([[0.5]]).shape[1] == len(model.get_feature_names_out())
+        True
+        """
+        return self._forward(X, lambda logits, features: features)
+
+    def outlier_score(self, X: Any) -> Array:
+        """Probability that a row belongs to none of the classes, ``1 / (1 + sum_k exp a_k(x))``.
+
+        Parameters
+        ----------
+        X : any kind of input that `fit` takes
+
+        Returns
+        -------
+        array [N]
+            Between 0 and 1, high for outliers. The generated stream shapes it; without one it is
+            hardly better than chance.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> bool(0 < model.outlier_score([[0.5]])[0] < 1)
+        True
+        """
+        return self._forward(X, lambda logits, features: outlier_probability(logits))
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        y: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> tuple[Array, Array]:
+        """Rows made by the generator.
+
+        Parameters
+        ----------
+        n_samples : int
+        y : label or array of labels [n_samples], optional
+            Classes to make; drawn from the class shares of the training labels if not given.
+        random_state : int, RandomState or None
+
+        Returns
+        -------
+        X : array [n_samples, ...]
+            In the units, type and layout of the training X.
+        y : array [n_samples]
+
+        Raises
+        ------
+        NotFittedError
+        ValueError
+            If there is no generator, `n_samples` is below 1, or a label is not in `classes_`.
+
+        Examples
+        --------
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> X, y = model.sample(3, y=1, random_state=0)
+        >>> X.shape, y
+        ((3, 1), array([1, 1, 1]))
+        """
+        check_is_fitted(self)
+        if self.generator_ is None:
+            raise ValueError("the model was fitted with generator=None; it cannot sample")
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples} is not valid; it is at least 1")
+        rng = check_random_state(random_state)
+        codes = self._codes_to_sample(n_samples, y, rng)
+        noise = rng.standard_normal((n_samples, self.latent_dim)).astype(np.float32)
+        rows = self._generate(torch.from_numpy(noise), torch.from_numpy(codes))
+        X = self.units_.restore(rows, self.spec_)
+        X = from_nchw(X, self.spec_.layout) if self.spec_.is_image else X
+        return np.ascontiguousarray(X), self.classes_[codes]
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the fitted model to a folder: weights as safetensors, the rest as JSON.
+
+        Parameters
+        ----------
+        folder : path
+        overwrite : bool
+            Whether a model that is there may be replaced.
+
+        Raises
+        ------
+        NotFittedError
+        FileExistsError
+            If the folder is not empty, and no model or not to be overwritten.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
+        >>> with tempfile.TemporaryDirectory() as here:
+        ...     model.save(f"{here}/model")
+        ...     again = CLSGANClassifier.load(f"{here}/model")
+        >>> bool((again.predict_loss([[0.3]]) == model.predict_loss([[0.3]])).all())
+        True
+        """
+        check_is_fitted(self)
+        write_model(folder, *describe(self), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], **parameters: Any) -> "CLSGANClassifier":
+        """Read a model that `save` wrote; nothing in the folder is executed.
+
+        Parameters
+        ----------
+        folder : path
+        **parameters
+            Constructor parameters to set; a network that was a module of your own must be given
+            again, ``load(folder, loss_network=module)``.
+
+        Returns
+        -------
+        CLSGANClassifier
+            On the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or a file of it is missing.
+        ValueError
+            If a file is corrupt or of a newer format, or the weights do not fit.
+
+        Examples
+        --------
+        See `save`.
+        """
+        model: CLSGANClassifier = restore(cls, *read_model(folder), parameters)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__().copy()
+        for name in ("loss_network_", "generator_"):
+            if isinstance(state.get(name), nn.Module):
+                state[name] = copy.deepcopy(state[name]).cpu()
+        if "device_" in state:
+            state["device_"] = "cpu"
+        return state
+
+    def _check_rows(self, X: Any, reset: bool, name: str) -> Array:
+        rows: Array = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False
+        )
+        return rows
+
+    def _image_size(self) -> Any:
+        return self.spec_.shape[1:] if self.spec_.is_image else "auto"
+
+    def _previous(self, data: TrainingData) -> tuple[nn.Module, nn.Module | None] | None:
+        if not hasattr(self, "loss_network_"):
+            return None
+        same = data.spec.shape == self.spec_.shape and list(data.classes) == list(self.classes_)
+        if not same:
+            raise ValueError(
+                f"warm_start=True needs the classes and shape of the last fit, "
+                f"{list(self.classes_)} and {self.spec_.shape}; got {list(data.classes)} and "
+                f"{data.spec.shape}"
+            )
+        return copy.deepcopy(self.loss_network_).train(), copy.deepcopy(self.generator_)
+
+    def _remember(self, data: TrainingData, fitted: Fitted, started: float) -> None:
+        self.classes_ = data.classes
+        self.class_prior_ = np.bincount(data.codes) / len(data.codes)
+        self.spec_, self.units_ = data.spec, data.units
+        self.image_shape_ = data.spec.shape if data.spec.is_image else None
+        self.layout_ = data.spec.layout if data.spec.is_image else None
+        self.n_features_in_ = int(np.prod(data.spec.shape))
+        self.loss_network_, self.generator_ = fitted.loss_network, fitted.generator
+        self._n_features_out = int(fitted.loss_network.num_features)
+        self.history_, self.n_steps_ = fitted.history, fitted.n_steps
+        self.precision_, self.device_ = fitted.precision, fitted.device_type
+        self.validation_error_ = fitted.validation_error
+        self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
+        self.fit_time_ = time.perf_counter() - started
+
+    def _describe(self, data: TrainingData) -> str:
+        """What was assumed of the data, in one line."""
+        n, u, spec = len(data.labeled), len(data.unlabeled), data.spec
+        if not spec.is_image:
+            return f"{n} labeled and {u} unlabeled rows of {spec.shape[0]} columns"
+        c, h, w = spec.shape
+        how = "assumed from the shape" if self.layout == "auto" else "as given"
+        return (
+            f"{n} labeled and {u} unlabeled images of {h}x{w} pixels, {c} channel(s); layout "
+            f"{spec.layout} ({how}), values {spec.low:g}..{spec.high:g}, {len(data.classes)} classes"
+        )
+
+    def _forward(self, X: Any, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:
+        check_is_fitted(self)
+        rows = read_like(X, self.spec_, "X", self._check_rows)
+        if self.spec_.is_image:
+            check_predictable(rows, self.spec_)
+
+        def get(part: slice) -> Tensor:
+            return torch.from_numpy(self.units_.standardise(rows[part])).to(self.device_)
+
+        autocast = autocast_for(self.precision_, self.device_)
+        return predict_arrays(self.loss_network_, get, len(rows), pick, autocast)
+
+    def _codes_to_sample(self, n_samples: int, y: Any, rng: np.random.RandomState) -> Array:
+        if y is None:
+            return rng.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+        labels = np.asarray(y)
+        if labels.ndim > 1 or (labels.ndim == 1 and len(labels) != n_samples):
+            raise ValueError(f"y has shape {labels.shape}; it is one label or [{n_samples}] labels")
+        index = {label: code for code, label in enumerate(self.classes_.tolist())}
+        wanted = np.broadcast_to(labels, (n_samples,)).tolist()
+        unknown = sorted({str(label) for label in wanted if label not in index})
+        if unknown:
+            raise ValueError(f"y holds {unknown}, not among classes_={self.classes_.tolist()}")
+        return np.array([index[label] for label in wanted])
+
+    def _generate(self, noise: Tensor, codes: Tensor) -> Array:
+        generator = self.generator_.eval()
+        with torch.inference_mode():
+            parts = [
+                generator(z.to(self.device_), c.to(self.device_)).float().cpu()
+                for z, c in zip(noise.split(SAMPLE_CHUNK), codes.split(SAMPLE_CHUNK), strict=True)
+            ]
+        return np.asarray(torch.cat(parts).numpy())

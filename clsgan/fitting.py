@@ -1,0 +1,345 @@
+"""From checked data to trained networks: builds the parts of a run and hands them to the loop."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from clsgan.augment import albumentations_augment, build_augment, photo_pipeline
+from clsgan.defaults import default_steps
+from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
+from clsgan.inference import predict_arrays
+from clsgan.inputs import InputSpec
+from clsgan.networks import build_generator, build_loss_network, whiten_stem
+from clsgan.objectives import UNLABELED
+from clsgan.runlog import RunLog
+from clsgan.schedules import Budget
+from clsgan.splits import split_validation
+from clsgan.streams import Augment, RowStore, Streams
+from clsgan.trainer import Settings, TrainState, prepare_state, train
+from clsgan.training_data import TrainingData, Units
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Array = npt.NDArray[Any]
+WHITENING_ROWS = 5000
+PHOTO_SIDE = 48
+
+
+@dataclass
+class Fitted:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    loss_network, generator : nn.Module
+        With averaged weights, in evaluation mode; the generator may be None.
+    history : list of dict
+    n_steps, n_rows_seen : int
+    seconds : float
+        Of the steps alone.
+    precision, device_type : str
+    validation_error : float or None
+
+    Examples
+    --------
+    >>> sorted(Fitted.__dataclass_fields__)[:2]
+    ['device_type', 'generator']
+    """
+
+    loss_network: nn.Module
+    generator: nn.Module | None
+    history: list[dict[str, Any]]
+    n_steps: int
+    n_rows_seen: int
+    seconds: float
+    precision: str
+    device_type: str
+    validation_error: float | None
+
+
+def fit_networks(
+    data: TrainingData,
+    settings: Settings,
+    params: Mapping[str, Any],
+    seed: int,
+    started: float,
+    previous: tuple[nn.Module, nn.Module | None] | None = None,
+) -> Fitted:
+    """Train a loss network and a generator.
+
+    Parameters
+    ----------
+    data : TrainingData
+    settings : Settings
+    params : mapping
+        The estimator's parameters.
+    seed : int
+        Of everything random; torch's global state is left as it was found.
+    started : float
+        `time.perf_counter()` when the budget began to run.
+    previous : (nn.Module, nn.Module or None), optional
+        Networks to go on from.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ValueError, FloatingPointError, MemoryError
+        As their parts raise them.
+
+    Examples
+    --------
+    See `CLSGANClassifier.fit`, which calls it.
+    """
+    device_type = choose_device(params["accelerator"])
+    precision = choose_precision(params["precision"], device_type, data.spec.is_image)
+    train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
+    budget = _budget(data, settings, params, started)
+    with flushed_denormals(), seeded(seed, device_type):
+        fabric = make_fabric(device_type, precision)
+        networks = previous or _build_networks(data, params, seed)
+        streams = make_streams(fabric, data, train_rows, settings, params, seed)
+        state = prepare_state(fabric, *networks, settings)
+        validate = _validator(fabric, data, validation_rows) if len(validation_rows) else None
+        before = time.perf_counter()
+        with RunLog(
+            params["log_dir"],
+            params["verbose"],
+            total_seconds=params["time_limit"],
+            total_steps=budget.max_steps,
+            is_global_zero=fabric.is_global_zero,
+        ) as log:
+            train(fabric, state, streams, settings, budget, log, validate)
+        seconds = time.perf_counter() - before
+        network, generator = averaged_networks(state)
+    return Fitted(
+        loss_network=network,
+        generator=generator,
+        history=log.records,
+        n_steps=state.step,
+        n_rows_seen=state.rows_seen,
+        seconds=seconds,
+        precision=precision,
+        device_type=device_type,
+        validation_error=validate(network) if validate else None,
+    )
+
+
+def make_streams(
+    fabric: "Fabric",
+    data: TrainingData,
+    train_rows: npt.NDArray[np.int64],
+    settings: Settings,
+    params: Mapping[str, Any],
+    seed: int,
+) -> Streams:
+    """The three streams of a run.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    data : TrainingData
+    train_rows : array [n], int64
+        Which of the labeled rows to train on.
+    settings : Settings
+    params : mapping
+        The estimator's parameters.
+    seed : int
+
+    Returns
+    -------
+    Streams
+
+    Examples
+    --------
+    See `fit_networks`.
+    """
+    augment, generated_augment = choose_augment(params, data.spec, data.from_files)
+    asked = UNLABELED[settings.objective.unlabeled]
+    weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
+    flip = _flips(params["flip"], data.spec)
+    teacher = build_augment("weak" if weak_teacher else "none", data.spec.shape, flip)
+    no_rows = data.labeled[:0]
+    use_unlabeled = settings.objective.unlabeled != "none"
+    return Streams(
+        labeled=_store(data.labeled[train_rows], data, fabric.device),
+        unlabeled=_store(data.unlabeled if use_unlabeled else no_rows, data, fabric.device),
+        y=torch.from_numpy(data.codes[train_rows]),
+        n_classes=len(data.classes),
+        latent_dim=params["latent_dim"],
+        augment=augment,
+        generated_augment=generated_augment,
+        teacher_augment=teacher,
+        seed=seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+
+
+def choose_augment(
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool
+) -> tuple[Augment, Augment]:
+    """Augmentation of the real and of the generated rows.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+
+    Returns
+    -------
+    (augment, generated_augment)
+        The same, but for albumentations pipelines: no gradient passes them, and generated rows get
+        the family "weak".
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> params = {"augment": "auto", "flip": "auto", "objective": "default"}
+    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"), False)
+    >>> real is generated
+    True
+    """
+    wanted, flip = params["augment"], _flips(params["flip"], spec)
+    is_auto = isinstance(wanted, str) and wanted == "auto"
+    if is_auto and (params["objective"] == "paper" or not spec.is_image):
+        wanted = "none"
+    elif is_auto and from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
+        wanted = photo_pipeline(*spec.shape[1:], flip=flip)
+    elif is_auto:
+        wanted = "medium"
+    if isinstance(wanted, str):
+        augment = build_augment(wanted, spec.shape, flip)
+        return augment, augment
+    return albumentations_augment(wanted), build_augment("weak", spec.shape, flip)
+
+
+def averaged_networks(state: TrainState) -> tuple[nn.Module, nn.Module | None]:
+    """The networks with averaged weights, ready to predict and to be trained further.
+
+    Parameters
+    ----------
+    state : TrainState
+
+    Returns
+    -------
+    (loss_network, generator)
+
+    Examples
+    --------
+    See `fit_networks`.
+    """
+    network = _as_trained(state.average_loss_network.module, state.loss_network.module)
+    if state.average_generator is None:
+        return network, None
+    return network, _as_trained(state.average_generator.module, state.generator.module)
+
+
+def _as_trained(average: nn.Module, trained: nn.Module) -> nn.Module:
+    """Give averaged weights the trained network's marks of what is fixed."""
+    for mine, its in zip(average.parameters(), trained.parameters(), strict=True):
+        mine.requires_grad_(its.requires_grad)
+    return average.eval()
+
+
+def _build_networks(
+    data: TrainingData, params: Mapping[str, Any], seed: int
+) -> tuple[nn.Module, nn.Module | None]:
+    shape, n_classes = data.spec.shape, len(data.classes)
+    network = build_loss_network(
+        params["loss_network"], shape, n_classes, params["loss_network_options"], seed=seed
+    )
+    if data.spec.is_image:
+        whiten_stem(network, _some_images(data, seed))
+    if params["generator"] is None:
+        return network, None
+    generator = build_generator(
+        params["generator"],
+        shape,
+        n_classes,
+        params["latent_dim"],
+        params["generator_options"],
+        seed=seed + 1,
+    )
+    return network, generator
+
+
+def _some_images(data: TrainingData, seed: int) -> Tensor:
+    """Up to 5,000 images of both kinds, as networks see them, to fit the stem to."""
+    pool = data.unlabeled if len(data.unlabeled) > len(data.labeled) else data.labeled
+    rows = np.random.default_rng(seed).permutation(len(pool))[:WHITENING_ROWS]
+    return torch.from_numpy(data.units.standardise(pool[np.sort(rows)]))
+
+
+def _store(rows: Array, data: TrainingData, device: torch.device) -> RowStore:
+    if data.spec.is_image:
+        offset, scale = float(data.units.offset), float(data.units.scale)
+        return RowStore(_tensor(rows), torch.tensor(offset), torch.tensor(scale), device)
+    rows = data.units.standardise(rows)
+    return RowStore(_tensor(rows), torch.tensor(0.0), torch.tensor(1.0), device)
+
+
+def _tensor(rows: Array) -> Tensor:
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+
+
+def _flips(flip: str | bool, spec: InputSpec) -> bool:
+    """Whether to mirror images; "auto" mirrors colour ones: grey ones are often digits, letters."""
+    if isinstance(flip, str):
+        if flip != "auto":
+            raise ValueError(f"flip={flip!r} is not valid; choose 'auto', True or False")
+        return spec.is_image and spec.shape[0] == 3
+    return bool(flip) and spec.is_image
+
+
+def _budget(
+    data: TrainingData, settings: Settings, params: Mapping[str, Any], started: float
+) -> Budget:
+    max_steps, time_limit = params["max_steps"], params["time_limit"]
+    if max_steps is None and time_limit is None:
+        n_rows = len(data.labeled) + len(data.unlabeled)
+        max_steps = default_steps(n_rows, settings.batch_size)
+    return Budget(max_steps, time_limit, started)
+
+
+def _cut_validation(
+    data: TrainingData, fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    if fraction == 0:
+        return np.arange(len(data.codes)), np.arange(0)
+    return split_validation(data.codes, fraction, seed)
+
+
+def _validator(
+    fabric: "Fabric", data: TrainingData, rows: npt.NDArray[np.int64]
+) -> Callable[[nn.Module], float]:
+    """Error rate on held-out labeled rows."""
+    store, codes = _store(data.labeled[rows], data, fabric.device), data.codes[rows]
+
+    def error(network: nn.Module) -> float:
+        best = predict_arrays(
+            network,
+            lambda part: store.gather(torch.arange(part.start, part.stop)),
+            len(rows),
+            lambda logits, features: logits.argmax(dim=1),
+            fabric.autocast,
+        )
+        return float(np.mean(best != codes))
+
+    return error

@@ -1,0 +1,103 @@
+"""Batched forward passes whose result for a row does not depend on the other rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+CHUNK = 128
+
+
+def forward_in_chunks(
+    network: nn.Module,
+    get_rows: Callable[[slice], Tensor],
+    n_rows: int,
+    *,
+    autocast: AbstractContextManager[object] | None = None,
+    chunk: int = CHUNK,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Scores and features of many rows, in fixed-size chunks.
+
+    The last chunk is filled up with zeros: kernels choose their algorithm by the batch size, and a
+    row would otherwise get a slightly different score in a smaller batch.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode; returns (logits [B, K], features [B, F]).
+    get_rows : callable
+        slice -> rows [b, ...] as the network sees them, on its device.
+    n_rows : int
+    autocast : context manager, optional
+        Entered around every forward pass.
+    chunk : int
+        Rows a forward pass.
+
+    Yields
+    ------
+    logits : Tensor [b, K], float32
+    features : Tensor [b, F], float32
+
+    Examples
+    --------
+    >>> class Pair(nn.Module):
+    ...     def forward(self, x):
+    ...         return x, 2 * x
+    >>> rows = torch.arange(3.0)[:, None]
+    >>> [scores.tolist() for scores, _ in forward_in_chunks(Pair(), rows.__getitem__, 3, chunk=2)]
+    [[[0.0], [1.0]], [[2.0]]]
+    """
+    with torch.inference_mode():
+        for start in range(0, n_rows, chunk):
+            rows = get_rows(slice(start, min(start + chunk, n_rows)))
+            count = len(rows)
+            if count < chunk:
+                rows = torch.cat([rows, rows.new_zeros((chunk - count, *rows.shape[1:]))])
+            if rows.dim() == 4:
+                rows = rows.contiguous(memory_format=torch.channels_last)
+            with autocast if autocast is not None else nullcontext():
+                logits, features = network(rows)
+            yield logits[:count].float(), features[:count].float()
+
+
+def predict_arrays(
+    network: nn.Module,
+    get_rows: Callable[[slice], Tensor],
+    n_rows: int,
+    pick: Callable[[Tensor, Tensor], Tensor],
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """One array over all rows of what `pick` makes of scores and features.
+
+    Parameters
+    ----------
+    network, get_rows, n_rows : see `forward_in_chunks`
+    pick : callable
+        (logits [b, K], features [b, F]) -> Tensor [b, ...].
+    autocast : callable
+        Makes the context of a forward pass.
+
+    Returns
+    -------
+    array [n_rows, ...], float32
+
+    Examples
+    --------
+    >>> class Pair(nn.Module):
+    ...     def forward(self, x):
+    ...         return x, 2 * x
+    >>> rows = torch.ones(3, 1)
+    >>> predict_arrays(Pair(), rows.__getitem__, 3, lambda logits, features: features).shape
+    (3, 1)
+    """
+    was_training = network.training
+    network.eval()
+    with autocast():
+        parts = [
+            pick(logits, features).cpu()
+            for logits, features in forward_in_chunks(network, get_rows, n_rows)
+        ]
+    network.train(was_training)
+    return np.asarray(torch.cat(parts).numpy())

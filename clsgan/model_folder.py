@@ -1,0 +1,164 @@
+"""A fitted model on disk: one safetensors file and one JSON file, nothing that runs."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+FORMAT = 1
+TENSORS = "model.safetensors"
+DOCUMENT = "model.json"
+MAX_DOCUMENT_BYTES = 16 * 2**20
+
+
+def write_model(
+    folder: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    document: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Path:
+    """Write a model folder whole or not at all.
+
+    It is written aside, in the same parent folder, and renamed.
+
+    Parameters
+    ----------
+    folder : path
+    tensors : mapping of str to Tensor
+    document : mapping
+        What JSON can hold.
+    overwrite : bool
+        Whether a model folder that is there may be replaced.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists and is not empty, and is no model folder or `overwrite` is False.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     folder = write_model(f"{here}/model", {"a": torch.ones(1)}, {"kind": "test"})
+    ...     sorted(path.name for path in folder.iterdir())
+    ['model.json', 'model.safetensors']
+    """
+    from safetensors.torch import save_file
+
+    target = Path(folder)
+    _check_target(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        packed = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        save_file(packed, aside / TENSORS)
+        text = json.dumps({"format": FORMAT, **document}, indent=2, allow_nan=False)
+        (aside / DOCUMENT).write_text(text, encoding="utf-8")
+        for name in (TENSORS, DOCUMENT):
+            _sync(aside / name)
+        aside.chmod(0o755)
+        _swap(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a model folder; nothing in it is executed.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    document : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of its two files is missing.
+    ValueError
+        If a file is truncated or not of its format, or was written by a newer version.
+
+    Examples
+    --------
+    >>> read_model("no-such-folder")
+    Traceback (most recent call last):
+    FileNotFoundError: no model folder at no-such-folder
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    source = Path(folder)
+    if not source.is_dir():
+        raise FileNotFoundError(f"no model folder at {source}")
+    for name in (DOCUMENT, TENSORS):
+        if not (source / name).is_file():
+            raise FileNotFoundError(f"{source} is not a whole model folder: {name} is missing")
+    document = _read_document(source / DOCUMENT)
+    try:
+        return load_file(source / TENSORS), document
+    except SafetensorError as error:
+        raise ValueError(f"{source / TENSORS} is truncated or corrupt: {error}") from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes: no model file")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is truncated or corrupt: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise ValueError(f"{path} is not a clsgan model file: it names no format")
+    if document["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {document['format']}, this version of clsgan reads up to {FORMAT}; "
+            "update clsgan"
+        )
+    return document
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileExistsError(f"{target} is a file; give a folder")
+    present = {path.name for path in target.iterdir()}
+    if not present or (overwrite and present == {TENSORS, DOCUMENT}):
+        return
+    reason = "pass overwrite=True to replace it" if DOCUMENT in present else "give another folder"
+    raise FileExistsError(f"{target} exists and is not empty; {reason}")
+
+
+def _swap(aside: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one, which goes last."""
+    old = None
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        target.rename(old / target.name)
+    try:
+        aside.rename(target)
+    except OSError:
+        if old is not None:
+            (old / target.name).rename(target)
+        raise
+    finally:
+        if old is not None and target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

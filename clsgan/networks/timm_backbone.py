@@ -1,0 +1,136 @@
+"""Any classifier of timm as a loss network; timm itself is imported only when one is built."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clsgan.networks.shapes import full_precision, image_shape
+
+
+class TimmLossNetwork(nn.Module):
+    """A timm model, its logits beside its pooled features in one pass.
+
+    Parameters
+    ----------
+    model_name : str
+        As in `timm.list_models()`, such as "resnet18" or "vit_tiny_patch16_224".
+    input_shape : tuple of int
+        (C, H, W). Models that are made for one size are built for this one.
+    n_classes : int
+    pretrained : bool, default=False
+        Start from published weights, which timm downloads. They expect inputs of their own
+        mean and scale; here they get [-1, 1].
+
+    Attributes
+    ----------
+    num_features : int
+
+    Raises
+    ------
+    ImportError
+        If timm is not installed.
+    ValueError
+        If timm has no such model, or the model cannot take images of this shape.
+
+    Examples
+    --------
+    >>> network = TimmLossNetwork("resnet10t", (3, 32, 32), 10)
+    >>> network.num_features
+    512
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        input_shape: Sequence[int],
+        n_classes: int,
+        *,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        shape = image_shape(input_shape, f"timm:{model_name}")
+        timm = _import_timm()
+        if not timm.is_model(model_name):
+            raise ValueError(_unknown_model(timm, model_name))
+        self.model = _create(timm, model_name, shape, n_classes, pretrained)
+        self.num_features = self._check(model_name, shape, n_classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features.
+
+        Parameters
+        ----------
+        x : Tensor [B, C, H, W]
+            In [-1, 1].
+
+        Returns
+        -------
+        logits : Tensor [B, K]
+        features : Tensor [B, F]
+        """
+        features = self.model.forward_head(self.model.forward_features(x), pre_logits=True)
+        logits = self.model.get_classifier()(features)
+        return full_precision(logits), full_precision(features)
+
+    @torch.no_grad()
+    def _check(self, model_name: str, shape: tuple[int, int, int], n_classes: int) -> int:
+        """Number of features, if the two-part pass gives what the model itself gives."""
+        x = torch.linspace(-1, 1, 2 * torch.Size(shape).numel()).view(2, *shape)
+        self.eval()
+        try:
+            expected = self.model(x)
+            logits, features = self(x)
+        # Each of timm's models has errors of its own for a size that it cannot take.
+        except Exception as error:
+            raise ValueError(
+                f"timm:{model_name} does not work on images of shape {list(shape)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self.train()
+        same = logits.shape == (2, n_classes) and torch.allclose(logits, expected, atol=1e-4)
+        if not same or features.ndim != 2:
+            raise ValueError(
+                f"timm:{model_name} has no single linear classifier on pooled features; give "
+                f"timm.create_model({model_name!r}, num_classes={n_classes}) itself instead"
+            )
+        return int(features.shape[1])
+
+
+def _import_timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            "loss networks named timm:<model> need timm; install it with: pip install timm"
+        ) from error
+    return timm
+
+
+def _unknown_model(timm: ModuleType, model_name: str) -> str:
+    """Message with the nearest few of more than a thousand names."""
+    near = get_close_matches(model_name, timm.list_models(), n=5, cutoff=0.4)
+    hint = f"the nearest: {near}" if near else "timm.list_models() has the valid names"
+    return f"timm has no model {model_name!r}; {hint}"
+
+
+def _create(
+    timm: ModuleType,
+    model_name: str,
+    shape: tuple[int, int, int],
+    n_classes: int,
+    pretrained: bool,
+) -> Any:
+    """The model, built for this image size where it asks for one."""
+    options = {"pretrained": pretrained, "in_chans": shape[0], "num_classes": n_classes}
+    try:
+        return timm.create_model(model_name, img_size=shape[1:], **options)
+    except TypeError as error:
+        # timm does not say which models have a size; those without refuse the argument.
+        if "img_size" not in str(error):
+            raise
+    return timm.create_model(model_name, **options)

@@ -1,0 +1,140 @@
+"""The objectives by name: which losses, margins and weights a run minimises."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from clsgan.choices import one_of
+from clsgan.objectives.loss_sensitive import class_losses, open_class_losses
+from clsgan.objectives.unlabeled import UNLABELED
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Everything that the two networks are trained to minimise.
+
+    The loss network minimises ``E[L(x, y)] + hinge_weight * E[hinge]`` (eq. 15) plus
+    ``unlabeled_weight`` times what is asked of unlabeled rows (eq. 18); the generator minimises
+    ``E[L(G(z, y), y)]`` (eq. 16).
+
+    Attributes
+    ----------
+    hinge_weight : float
+        Weight lambda of the margins between labeled and generated rows.
+    unlabeled_weight : float
+        Weight gamma of the unlabeled term.
+    margin_scale : float
+        Factor tau of the margin Delta.
+    margin_norm : int
+        1 or 2: the pixel distance of the margin.
+    unlabeled : str
+        Key of `UNLABELED`. "margin" asks nothing but eq. 18.
+    open_class : {"all", "margins", "unlabeled"}
+        Where the "1+" softmax of section 6.1 is used: in every term; in the margins and the
+        generator's loss, with the plain softmax in the labeled term and for prediction; or in
+        eq. 18 alone.
+    unlabeled_fakes : {"prior", "shared"}
+        Whose generated rows stand against unlabeled ones in eq. 18: fresh ones with classes drawn
+        from the prior of the labels, or those made for the labeled rows.
+    unlabeled_hinge_weight : float
+        Weight of eq. 18 inside the unlabeled term.
+    label_smoothing : float
+        Share of a label's weight that is spread over all classes.
+
+    Examples
+    --------
+    >>> OBJECTIVES["paper"].unlabeled
+    'margin'
+    """
+
+    hinge_weight: float
+    unlabeled_weight: float
+    margin_scale: float
+    margin_norm: int
+    unlabeled: str
+    open_class: str
+    unlabeled_fakes: str
+    unlabeled_hinge_weight: float
+    label_smoothing: float
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Losses L(x, y) [B, K] of the labeled term and of prediction, from scores [B, K]."""
+        return open_class_losses(logits) if self.open_class == "all" else class_losses(logits)
+
+    def margin_losses(self, logits: Tensor) -> Tensor:
+        """Losses L(x, y) [B, K] of the margins and of the generator, from scores [B, K]."""
+        return class_losses(logits) if self.open_class == "unlabeled" else open_class_losses(logits)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "paper": Objective(
+        hinge_weight=1.0,
+        unlabeled_weight=1.0,
+        margin_scale=2.4576,
+        margin_norm=1,
+        unlabeled="margin",
+        open_class="all",
+        unlabeled_fakes="prior",
+        unlabeled_hinge_weight=1.0,
+        label_smoothing=0.0,
+    ),
+    "default": Objective(
+        hinge_weight=0.1,
+        unlabeled_weight=1.0,
+        margin_scale=2.4576,
+        margin_norm=1,
+        unlabeled="soft_labels",
+        open_class="margins",
+        unlabeled_fakes="shared",
+        unlabeled_hinge_weight=0.1,
+        label_smoothing=0.1,
+    ),
+}
+
+CHOICES = {
+    "open_class": ("all", "margins", "unlabeled"),
+    "unlabeled_fakes": ("prior", "shared"),
+    "margin_norm": (1, 2),
+    "unlabeled": tuple(UNLABELED),
+}
+
+
+def build_objective(name: str, **changes: Any) -> Objective:
+    """The objective of a name, with the given fields changed.
+
+    Parameters
+    ----------
+    name : str
+        Key of `OBJECTIVES`.
+    **changes
+        Fields of `Objective`; None leaves the objective's own value.
+
+    Returns
+    -------
+    Objective
+
+    Raises
+    ------
+    ValueError
+        If the name or a value is not one of the valid ones.
+
+    Examples
+    --------
+    >>> build_objective("paper", hinge_weight=2.0, margin_scale=None).hinge_weight
+    2.0
+    """
+    objective = one_of("objective", name, OBJECTIVES)
+    given = {key: value for key, value in changes.items() if value is not None}
+    for key, valid in CHOICES.items():
+        if key in given and given[key] not in valid:
+            raise ValueError(f"{key}={given[key]!r} is not valid; choose one of {list(valid)}")
+    for key in ("hinge_weight", "unlabeled_weight", "margin_scale", "unlabeled_hinge_weight"):
+        if key in given and not given[key] >= 0:
+            raise ValueError(f"{key}={given[key]!r} is not valid; it is a number >= 0")
+    if not 0 <= given.get("label_smoothing", 0) < 1:
+        raise ValueError(
+            f"label_smoothing={given['label_smoothing']!r} is not valid; it is in [0, 1)"
+        )
+    return replace(objective, **given)
+

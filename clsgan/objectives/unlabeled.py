@@ -1,0 +1,155 @@
+"""What is asked of unlabeled rows besides the margins: targets from a teacher, or nothing.
+
+Each objective compares the scores of the network that learns with those of a teacher, which is
+either the network itself or the running average of its weights. All return one value per row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_label_loss(
+    logits: Tensor, teacher_logits: Tensor, temperature: float = 0.5, power: float = 1.0
+) -> Tensor:
+    """Cross-entropy to the teacher's sharpened class probabilities, weighted by its confidence.
+
+    Parameters
+    ----------
+    logits, teacher_logits : Tensor [B, K]
+        Scores of the learning network and of the teacher (no gradient reaches the teacher).
+    temperature : float
+        Below 1 sharpens the teacher's probabilities.
+    power : float
+        The weight of a row is the teacher's largest (unsharpened) probability to this power.
+
+    Returns
+    -------
+    Tensor [B]
+
+    Examples
+    --------
+    >>> import torch
+    >>> teacher = torch.tensor([[4.0, 0.0], [0.0, 0.0]])
+    >>> soft_label_loss(teacher, teacher) < soft_label_loss(-teacher, teacher)
+    tensor([ True, False])
+    """
+    teacher_logits = teacher_logits.detach()
+    targets = F.softmax(teacher_logits / temperature, dim=-1)
+    weight = F.softmax(teacher_logits, dim=-1).amax(dim=-1).pow(power)
+    return weight * -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+
+
+def hard_label_loss(logits: Tensor, teacher_logits: Tensor, threshold: float) -> Tensor:
+    """Cross-entropy to the teacher's best class where its probability reaches a threshold.
+
+    With the teacher on a weak and the learner on a strong view this is FixMatch (Sohn et al.,
+    arXiv 2001.07685, eq. 4); with one view it is pseudo-labelling (Lee, 2013).
+
+    Parameters
+    ----------
+    logits, teacher_logits : Tensor [B, K]
+        Scores of the learning network and of the teacher (no gradient reaches the teacher).
+    threshold : float
+        Rows with a smaller largest probability count 0.
+
+    Returns
+    -------
+    Tensor [B]
+
+    Examples
+    --------
+    >>> import torch
+    >>> teacher = torch.tensor([[9.0, 0.0], [0.1, 0.0]])
+    >>> hard_label_loss(torch.zeros(2, 2), teacher, threshold=0.95)
+    tensor([0.6931, 0.0000])
+    """
+    confidence, label = F.softmax(teacher_logits.detach(), dim=-1).max(dim=-1)
+    loss = F.cross_entropy(logits, label, reduction="none")
+    return loss * (confidence >= threshold).to(loss.dtype)
+
+
+def probability_distance(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Squared distance of class probabilities, the consistency cost of Mean Teacher.
+
+    Tarvainen and Valpola, arXiv 1703.01780.
+
+    Parameters
+    ----------
+    logits, teacher_logits : Tensor [B, K]
+        Scores of the learning network and of the teacher (no gradient reaches the teacher).
+
+    Returns
+    -------
+    Tensor [B]
+
+    Examples
+    --------
+    >>> import torch
+    >>> probability_distance(torch.zeros(1, 2), torch.zeros(1, 2))
+    tensor([0.])
+    """
+    difference = F.softmax(logits, dim=-1) - F.softmax(teacher_logits.detach(), dim=-1)
+    return difference.square().sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class UnlabeledObjective:
+    """One way to learn from unlabeled rows.
+
+    Attributes
+    ----------
+    loss : callable
+        (logits [B, K], teacher_logits [B, K]) -> [B].
+    teacher : {"average", "self"}
+        Whose scores are the target.
+    teacher_view : {"weak", "plain"}
+        What the teacher looks at; the learner sees the training augmentation.
+
+    Examples
+    --------
+    >>> UNLABELED["fixmatch"].teacher
+    'self'
+    """
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    teacher: Literal["average", "self"]
+    teacher_view: Literal["weak", "plain"]
+
+
+UNLABELED: dict[str, UnlabeledObjective | None] = {
+    "soft_labels": UnlabeledObjective(soft_label_loss, "average", "plain"),
+    "pseudo_label": UnlabeledObjective(partial(hard_label_loss, threshold=0.95), "self", "plain"),
+    "mean_teacher": UnlabeledObjective(probability_distance, "average", "weak"),
+    "fixmatch": UnlabeledObjective(partial(hard_label_loss, threshold=0.95), "self", "weak"),
+    "margin": None,
+    "none": None,
+}
+
+
+def unlabeled_weight_ramp(progress: float, start: float, length: float = 0.1) -> float:
+    """Weight of the unlabeled term as the run proceeds: 0 before `start`, then up to 1.
+
+    Parameters
+    ----------
+    progress : float
+        Share of the budget that is spent, 0 to 1.
+    start : float
+        Share of the budget at which unlabeled rows come in.
+    length : float
+        Share of the budget over which the weight grows linearly.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> [unlabeled_weight_ramp(p, start=0.2) for p in (0.1, 0.45, 0.6)]
+    [0.0, 1.0, 1.0]
+    """
+    return min(max((progress - start) / length, 0.0), 1.0)

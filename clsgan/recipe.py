@@ -1,0 +1,200 @@
+"""From a recipe to a run folder: load, split, fit, evaluate, hold against baselines, write."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from clsgan import run_folder
+from clsgan.baselines import check_baselines, run_baseline
+from clsgan.config import RecipeConfig
+from clsgan.doctor import machine, peak_memory_mb, versions
+from clsgan.estimator import CLSGANClassifier
+from clsgan.evaluate import report
+from clsgan.finished_run import sample_picture
+from clsgan.pictures import confusion_picture, png_bytes
+from clsgan.run_data import RunData, load_run_data
+
+
+def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
+    """Train, test and document one run.
+
+    The run folder gets ``config.yaml`` (itself a recipe), ``labels.npz``, ``metrics.jsonl``,
+    ``tensorboard/``, ``model/``, ``test_predictions.npz``, ``samples.png``, ``confusion.png`` and
+    ``results.json``. Test rows are used once, after training.
+
+    Parameters
+    ----------
+    config : RecipeConfig
+        As from :func:`clsgan.config.load_recipe`.
+    verbose : int, default=1
+        Above 0, progress is shown on standard error.
+
+    Returns
+    -------
+    dict
+        What ``results.json`` holds, and ``folder``, the run folder.
+
+    Raises
+    ------
+    ValueError
+        The data, an argument of the estimator or a baseline is not valid; nothing is left behind.
+    FileExistsError
+        The run folder asked for is not empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clsgan.config import load_recipe
+    >>> from clsgan.recipe import run_recipe
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     config = load_recipe(
+    ...         "digits", ["estimator.max_steps=3", "baselines=[]", f"run={folder}/a"]
+    ...     )
+    ...     results = run_recipe(config, verbose=0)
+    >>> results["split"]["name"], 0 < results["error"] < 1
+    ('digits.seed0@100', True)
+    """
+    folder = run_folder.choose_run_folder(config.name, config.run)
+    data = load_run_data(config.data)
+    check_baselines(config.baselines, data)
+    arguments = _arguments(config, data, verbose)
+    model = CLSGANClassifier(**arguments, log_dir=str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_inputs(folder, config, data)
+        model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+    except BaseException:
+        run_folder.discard_unstarted(folder)
+        raise
+    memory = peak_memory_mb()
+    model.save(folder / run_folder.MODEL)
+    numbers = _test(model, data, folder)
+    _draw(model, data, config, numbers, folder)
+    methods = [_own_row(model, numbers)]
+    for name in config.baselines:
+        if verbose > 0:
+            print(f"baseline {name}", file=sys.stderr)
+        methods.append(run_baseline(name, data, arguments))
+    results = _results(config, data, numbers, methods) | {"peak_memory_mb": memory}
+    run_folder.write_json(folder / run_folder.RESULTS, results)
+    return {**results, "folder": str(folder)}
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Table of a run for people: method, test error, rows, seconds, and where the files lie.
+
+    Parameters
+    ----------
+    results : dict
+        As from :func:`run_recipe`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from clsgan.recipe import summary
+    >>> row = {"method": "clsgan", "error": 0.05, "n_test": 360, "seconds": 20.02}
+    >>> split = {"name": "digits.seed0@100"}
+    >>> print(summary({"split": split, "notes": [], "methods": [row], "folder": "runs/digits-1"}))
+    digits.seed0@100
+    method             test error %        n   seconds
+    clsgan                     5.00      360      20.0
+    runs/digits-1: model/
+    """
+    lines = [results["split"]["name"], *results["notes"]]
+    lines.append(f"{'method':<18} {'test error %':>12} {'n':>8} {'seconds':>9}")
+    for row in results["methods"]:
+        error, seconds = f"{100 * row['error']:.2f}", f"{row['seconds']:.1f}"
+        lines.append(f"{row['method']:<18} {error:>12} {row['n_test']:>8,} {seconds:>9}")
+    folder = Path(results["folder"])
+    names = (run_folder.SAMPLES, run_folder.CONFUSION, run_folder.RESULTS)
+    files = [f"{run_folder.MODEL}/", *(name for name in names if (folder / name).exists())]
+    return "\n".join([*lines, f"{folder}: {', '.join(files)}"])
+
+
+def _arguments(config: RecipeConfig, data: RunData, verbose: int) -> dict[str, Any]:
+    """Constructor arguments: what the recipe says, over what the data say, over the run's seed."""
+    defaults: dict[str, Any] = {"verbose": verbose, "random_state": config.data.seed}
+    told = {"flip": data.flip, "layout": data.layout}
+    defaults |= {name: value for name, value in told.items() if value is not None}
+    return {**defaults, **config.estimator}
+
+
+def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
+    resolved = OmegaConf.structured(config)
+    resolved.run = None  # so that the file can be trained again, into a new folder
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    text = f"# {data.split} ({data.split_hash})\n# {found}\n{OmegaConf.to_yaml(resolved)}"
+    run_folder.write_bytes(folder / run_folder.CONFIG, text.encode())
+    run_folder.write_arrays(
+        folder / run_folder.LABELS, rows=data.labeled_rows, split=data.split, hash=data.split_hash
+    )
+
+
+def _test(model: CLSGANClassifier, data: RunData, folder: Path) -> dict[str, Any]:
+    names, true = data.named(model.classes_), data.named(data.y_test)
+    probabilities = model.predict_proba(data.x_test)
+    numbers = report(names, true, probabilities)
+    run_folder.write_arrays(
+        folder / run_folder.PREDICTIONS, class_names=names, y=true, probabilities=probabilities
+    )
+    return numbers
+
+
+def _draw(
+    model: CLSGANClassifier,
+    data: RunData,
+    config: RecipeConfig,
+    numbers: dict[str, Any],
+    folder: Path,
+) -> None:
+    names: list[str] = data.named(model.classes_).tolist()
+    title = f"{config.name}: test error {numbers['error']:.2%} of {numbers['n']:,}"
+    figure = confusion_picture(numbers["confusion"], names, title)
+    run_folder.write_bytes(folder / run_folder.CONFUSION, png_bytes(figure))
+    if model.generator_ is not None and model.image_shape_ is not None:
+        picture = png_bytes(sample_picture(model, names))
+        run_folder.write_bytes(folder / run_folder.SAMPLES, picture)
+
+
+def _own_row(model: CLSGANClassifier, numbers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "method": "clsgan",
+        "error": numbers["error"],
+        "n_test": numbers["n"],
+        "seconds": float(model.fit_time_),
+        "steps": int(model.n_steps_),
+        "images_per_second": float(model.images_per_second_),
+    }
+
+
+def _results(
+    config: RecipeConfig,
+    data: RunData,
+    numbers: dict[str, Any],
+    methods: list[dict[str, Any]],
+) -> dict[str, Any]:
+    n_unlabeled = 0 if data.x_unlab is None else len(data.x_unlab)
+    return {
+        "recipe": config.name,
+        "error": numbers["error"],
+        "n_test": numbers["n"],
+        "split": {
+            "name": data.split,
+            "hash": data.split_hash,
+            "seed": config.data.seed,
+            "n_labeled": len(data.y_lab),
+            "n_unlabeled": n_unlabeled,
+        },
+        "notes": list(data.notes),
+        "methods": methods,
+        "report": numbers,
+        "versions": versions(),
+        "machine": machine(),
+    }

@@ -1,0 +1,171 @@
+"""The rows of one run: labeled, unlabeled and test rows of a recipe, split by its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+
+from clsgan.config import DataConfig
+from clsgan.data import load_data
+from clsgan.splits import split_hash, split_labels, split_name
+
+TEST_SHARE = 0.2  # of the labeled images of a folder, when the recipe names no test folder
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run trains and tests on.
+
+    Attributes
+    ----------
+    x_lab, x_unlab, x_test : array [N, ...] or list of Path
+        Labeled, unlabeled (None where there is none) and test rows.
+    y_lab, y_test : array [N]
+        Their classes.
+    class_names : dict
+        What to call each class, by class.
+    labeled_rows : array of int64 [n_labels]
+        Where the labeled rows stand in the training rows.
+    split, split_hash : str
+        Name of the split, and hash of ``labeled_rows``.
+    flip : bool or None
+        Whether mirror images keep their class; None where the data do not say.
+    layout : {"NHW", "NHWC"} or None
+        Order of the axes of arrays; None for paths.
+    notes : tuple of str
+        What the reader of the result must know about how it was split.
+
+    Examples
+    --------
+    See `load_run_data`.
+    """
+
+    x_lab: Any
+    y_lab: npt.NDArray[Any]
+    x_unlab: Any
+    x_test: Any
+    y_test: npt.NDArray[Any]
+    class_names: dict[Any, str]
+    labeled_rows: npt.NDArray[np.int64]
+    split: str
+    split_hash: str
+    flip: bool | None = None
+    layout: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def named(self, y: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+        """What the classes ``y`` [N] are called."""
+        return np.array([self.class_names[label] for label in y.tolist()])
+
+
+def load_run_data(config: DataConfig) -> RunData:
+    """Load the data of a recipe and draw its labeled rows.
+
+    Parameters
+    ----------
+    config : DataConfig
+        ``name`` is ``folder`` or what :func:`clsgan.data.load_data` takes.
+
+    Returns
+    -------
+    RunData
+
+    Raises
+    ------
+    ValueError
+        The data set is unknown, or cannot be split as asked.
+    FileNotFoundError
+        Its files are not there.
+
+    Examples
+    --------
+    >>> from clsgan.config import DataConfig
+    >>> from clsgan.run_data import load_run_data
+    >>> data = load_run_data(DataConfig(name="digits", labels=100, seed=3))
+    >>> data.split, len(data.x_lab), sorted(set(data.y_lab.tolist()))
+    ('digits.seed3@100', 100, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    return _folder_data(config) if config.name == "folder" else _array_data(config)
+
+
+def _array_data(config: DataConfig) -> RunData:
+    for key in ("unlabeled", "test"):
+        if getattr(config, key) is not None:
+            raise ValueError(f"data.{key} belongs to data.name=folder, not to {config.name!r}")
+    images = load_data(config.name, path=config.path, root=config.root)
+    rows, split = _draw(images.y_train, images.name, config)
+    rest = np.delete(np.arange(len(images.y_train)), rows)
+    return RunData(
+        x_lab=images.x_train[rows],
+        y_lab=images.y_train[rows],
+        x_unlab=images.x_train[rest] if len(rest) else None,
+        x_test=images.x_test,
+        y_test=images.y_test,
+        class_names=dict(enumerate(images.class_names)),
+        labeled_rows=rows,
+        split=split,
+        split_hash=split_hash(rows),
+        flip=images.flip,
+        layout="NHW" if images.x_train.ndim == 3 else "NHWC",
+    )
+
+
+def _folder_data(config: DataConfig) -> RunData:
+    from clsgan.photos import find_images, labelled_folder
+
+    if config.path is None:
+        raise ValueError("data.name=folder needs data.path=FOLDER, a folder of class sub-folders")
+    paths, names = labelled_folder(Path(config.path))
+    y = np.asarray(names)
+    more = [] if config.unlabeled is None else find_images(Path(config.unlabeled))
+    train, x_test, y_test, notes = _hold_out(paths, y, config)
+    index = np.unique(y[train], return_inverse=True)[1]
+    rows, split = _draw(index, Path(config.path).name, config)
+    rest = np.setdiff1d(np.arange(len(train)), rows)
+    return RunData(
+        x_lab=[paths[i] for i in train[rows]],
+        y_lab=y[train[rows]],
+        x_unlab=[*(paths[i] for i in train[rest]), *more] or None,
+        x_test=x_test,
+        y_test=y_test,
+        class_names={str(name): str(name) for name in np.unique(y[train])},
+        labeled_rows=rows,
+        split=split,
+        split_hash=split_hash(rows),
+        notes=notes,
+    )
+
+
+def _draw(y: npt.NDArray[Any], name: str, config: DataConfig) -> tuple[npt.NDArray[np.int64], str]:
+    count = int(np.sum(y != -1)) if config.labels is None else config.labels
+    return split_labels(y, count, config.seed), split_name(name, config.seed, count)
+
+
+def _hold_out(
+    paths: Sequence[Path], y: npt.NDArray[Any], config: DataConfig
+) -> tuple[npt.NDArray[np.int64], list[Path], npt.NDArray[Any], tuple[str, ...]]:
+    """Training rows, test paths, test classes, and a note where they were cut from one folder."""
+    from clsgan.photos import labelled_folder
+
+    everything = np.arange(len(paths), dtype=np.int64)
+    if config.test is not None:
+        test_paths, test_names = labelled_folder(Path(config.test))
+        return everything, list(test_paths), np.asarray(test_names), ()
+    try:
+        train, test = train_test_split(
+            everything, test_size=TEST_SHARE, stratify=y, random_state=config.seed
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{TEST_SHARE:.0%} of {config.path} cannot be held out for testing ({error}); add "
+            "images, or give data.test=FOLDER"
+        ) from error
+    train, test = np.sort(train), np.sort(test)
+    note = f"tested on {len(test)} images held out of {config.path}, {TEST_SHARE:.0%} of each class"
+    return train, [paths[i] for i in test], y[test], (note,)

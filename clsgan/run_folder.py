@@ -1,0 +1,265 @@
+"""The folder of one run: where it lies, how its files are written, how they are read again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsgan.runlog import METRICS_FILE
+
+CONFIG, RESULTS, MODEL = "config.yaml", "results.json", "model"
+LABELS, PREDICTIONS = "labels.npz", "test_predictions.npz"
+SAMPLES, CONFUSION = "samples.png", "confusion.png"
+
+
+def choose_run_folder(name: str, given: str | Path | None = None) -> Path:
+    """Where a run will write; nothing is made yet.
+
+    Parameters
+    ----------
+    name : str
+        Name of the recipe.
+    given : str or Path or None, default=None
+        The folder asked for; None takes the next free ``runs/<name>-<number>``.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileExistsError
+        The folder asked for is a file, or holds something: a run never overwrites.
+
+    Examples
+    --------
+    >>> from clsgan.run_folder import choose_run_folder
+    >>> choose_run_folder("digits", "a-folder-that-is-new").as_posix()
+    'a-folder-that-is-new'
+    """
+    if given is None:
+        return _next_numbered(Path("runs"), name)
+    folder = Path(given).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"run folder {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"run folder {folder} is not empty, and a run never overwrites; give another run=FOLDER"
+        )
+    return folder
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist.
+    content : bytes
+        The whole of it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clsgan.run_folder import write_bytes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_bytes(Path(folder) / "a.txt", b"whole")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['a.txt']
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict as JSON, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    content : dict
+        Plain values; NaN and infinity are refused, since JSON has neither.
+
+    Raises
+    ------
+    ValueError
+        A value is NaN or infinite.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clsgan.run_folder import read_json, write_json
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"error": 0.25})
+    ...     read_json(Path(folder) / "a.json")
+    {'error': 0.25}
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_arrays(path: Path, **arrays: npt.ArrayLike) -> None:
+    """Write arrays as a compressed .npz, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    **arrays : array-like
+        Numbers or strings by name; no objects, so that reading needs no pickle.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clsgan.run_folder import read_arrays, write_arrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_arrays(Path(folder) / "a.npz", rows=[3, 5], split="digits.seed0@100")
+    ...     read_arrays(Path(folder) / "a.npz")["rows"].tolist()
+    [3, 5]
+    """
+    buffer = io.BytesIO()
+    plain = {name: _without_objects(np.asarray(values)) for name, values in arrays.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **plain)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there: the folder is no run folder, or the run did not finish.
+    ValueError
+        It is not JSON.
+
+    Examples
+    --------
+    See `write_json`.
+    """
+    _check_is_there(path)
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    return content
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read an .npz file of a run folder; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there: the folder is no run folder, or the run did not finish.
+
+    Examples
+    --------
+    See `write_arrays`.
+    """
+    _check_is_there(path)
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def model_folder(run: str | Path) -> Path:
+    """The model of a run.
+
+    Parameters
+    ----------
+    run : str or Path
+        A run folder.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or no model in it.
+
+    Examples
+    --------
+    >>> from clsgan.run_folder import model_folder
+    >>> model_folder("a-folder-that-is-new")
+    Traceback (most recent call last):
+    FileNotFoundError: there is no run folder a-folder-that-is-new
+    """
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no run folder {folder}")
+    _check_is_there(folder / MODEL)
+    return folder / MODEL
+
+
+def discard_unstarted(folder: Path) -> None:
+    """Take back what was written for a run that failed before it trained.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder; it is left alone if it holds metrics.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from clsgan.run_folder import CONFIG, discard_unstarted
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_bytes(folder / CONFIG, b"name: digits")
+    >>> discard_unstarted(folder)
+    >>> folder.exists()
+    False
+    """
+    if (folder / METRICS_FILE).exists():
+        return
+    for name in (CONFIG, LABELS):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _next_numbered(parent: Path, name: str) -> Path:
+    """One more than the greatest number in use, so that runs sort by when they were made."""
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
+    names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    used = [int(match[1]) for entry in names if (match := pattern.fullmatch(entry))]
+    return parent / f"{name}-{max(used, default=0) + 1}"
+
+
+def _check_is_there(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path.parent} holds no {path.name}: it is no run folder, or its run did not finish"
+        )
+
+
+def _without_objects(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.astype(str) if array.dtype == object else array

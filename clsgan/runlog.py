@@ -1,0 +1,180 @@
+"""What a run writes while it trains: JSON lines, TensorBoard events and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from typing import Self
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+BAR_FORMAT = "{percentage:3.0f}%|{bar:30}| {elapsed} · {desc}"
+
+
+class RunLog:
+    """Record scalars by step, and show how far a run has come.
+
+    Every record is kept in :attr:`records`. With a folder it is also appended to
+    ``folder/metrics.jsonl``, one JSON object a line, flushed at once so that a run that is cut off
+    leaves a readable file, and to TensorBoard events in ``folder/tensorboard``.
+
+    Parameters
+    ----------
+    folder : str or Path or None, default=None
+        Where to write; None writes nothing. It is made if it does not exist.
+    verbose : int, default=0
+        Above 0, a progress bar is shown on standard error.
+    total_seconds : float or None, default=None
+        The time limit of the run, in seconds; shown beside the bar.
+    total_steps : int or None, default=None
+        The number of steps of the run; shown beside the bar.
+    is_global_zero : bool, default=True
+        False on every process but the first: it then writes and shows nothing, and keeps its
+        own records only.
+
+    Attributes
+    ----------
+    records : list of dict
+        What was written, in order: ``{"step": step, **scalars}``.
+
+    Examples
+    --------
+    >>> from clsgan.runlog import RunLog
+    >>> with RunLog() as log:
+    ...     log.write(10, loss=0.5, images_per_second=850)
+    ...     log.update(0.5, "loss 0.50 · 850 images/s")
+    >>> log.records
+    [{'step': 10, 'loss': 0.5, 'images_per_second': 850.0}]
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        verbose: int = 0,
+        *,
+        total_seconds: float | None = None,
+        total_steps: int | None = None,
+        is_global_zero: bool = True,
+    ) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.folder = None if folder is None or not is_global_zero else Path(folder)
+        self._lines: TextIO | None = None
+        self._events: Any = None
+        self._bar: Any = None
+        if verbose > 0 and is_global_zero:
+            self._bar = _open_bar(_describe_total(total_seconds, total_steps))
+
+    def write(self, step: int, **scalars: float) -> None:
+        """Record scalars reached at a step.
+
+        Parameters
+        ----------
+        step : int
+            The number of steps done.
+        **scalars : float
+            Values by name; one-element tensors are taken too. A value that is not finite is
+            written to the JSON line as a string ("nan", "inf"), since JSON has no such number.
+
+        Examples
+        --------
+        >>> log = RunLog()
+        >>> log.write(1, loss=1.25)
+        >>> log.records[-1]["loss"]
+        1.25
+        """
+        values = {name: float(value) for name, value in scalars.items()}
+        record = {"step": int(step), **values}
+        self.records.append(record)
+        if self.folder is None:
+            return
+        lines = self._lines if self._lines is not None else self._open_files(self.folder)
+        lines.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
+        lines.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, int(step))
+
+    def update(self, fraction: float, text: str = "") -> None:
+        """Move the progress bar.
+
+        Parameters
+        ----------
+        fraction : float
+            How much of the run is done, from 0 to 1; values outside are clipped.
+        text : str, default=""
+            A short text beside the bar, such as "loss 0.42 · 850 images/s".
+
+        Examples
+        --------
+        >>> RunLog(verbose=0).update(0.25, "loss 0.42")
+        """
+        if self._bar is None:
+            return
+        if text:
+            self._bar.set_description_str(text, refresh=False)
+        target = 100.0 * min(max(float(fraction), 0.0), 1.0)
+        self._bar.update(max(target - self._bar.n, 0.0))
+
+    def close(self) -> None:
+        """Flush and close the files and the bar; closing twice does nothing.
+
+        Examples
+        --------
+        >>> log = RunLog()
+        >>> log.close()
+        >>> log.close()
+        """
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+        if self._events is not None:
+            self._events.flush()
+            self._events.close()
+            self._events = None
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_files(self, folder: Path) -> TextIO:
+        from tensorboardX import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lines = (folder / METRICS_FILE).open("a", encoding="utf-8")
+        self._events = SummaryWriter(logdir=str(folder / TENSORBOARD_FOLDER))
+        return self._lines
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _describe_total(seconds: float | None, steps: int | None) -> str:
+    parts = [] if steps is None else [f"{steps} steps"]
+    if seconds is not None:
+        parts.append(f"{seconds:g} s at most" if steps is not None else f"{seconds:g} s")
+    return ", ".join(parts)
+
+
+def _open_bar(text: str) -> Any:
+    from tqdm import tqdm
+
+    # a terminal is refreshed often; a log file gets a few lines, not hundreds
+    pause = 0.1 if sys.stderr.isatty() else 2.0
+    return tqdm(total=100.0, desc=text, file=sys.stderr, bar_format=BAR_FORMAT, mininterval=pause)

@@ -1,0 +1,200 @@
+"""A fitted estimator as tensors and a JSON document, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from clsgan._version import __version__
+from clsgan.choices import unknown_name
+from clsgan.inputs import InputSpec
+from clsgan.networks import build_generator, build_loss_network
+from clsgan.training_data import Units
+
+NETWORKS = ("loss_network", "generator")
+OMITTED = "$omitted"
+PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
+
+
+def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything that a fitted estimator needs to predict and sample.
+
+    Parameters
+    ----------
+    estimator : CLSGANClassifier
+        Fitted.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    document : dict
+        What JSON can hold.
+
+    Examples
+    --------
+    See `CLSGANClassifier.save`, which calls it.
+    """
+    tensors = {
+        "units.offset": torch.from_numpy(np.atleast_1d(estimator.units_.offset)),
+        "units.scale": torch.from_numpy(np.atleast_1d(estimator.units_.scale)),
+        "class_prior": torch.from_numpy(estimator.class_prior_),
+    }
+    for name in NETWORKS:
+        network = getattr(estimator, f"{name}_")
+        if network is not None:
+            tensors |= {f"{name}.{key}": t for key, t in network.state_dict().items()}
+    fitted = {name: getattr(estimator, name) for name in PLAIN}
+    fitted["has_generator"] = estimator.generator_ is not None
+    fitted["n_features_out"] = estimator._n_features_out
+    fitted["validation_error"] = estimator.validation_error_
+    names = getattr(estimator, "feature_names_in_", None)
+    fitted["feature_names_in"] = None if names is None else list(names)
+    document = {
+        "estimator": type(estimator).__name__,
+        "clsgan": __version__,
+        "params": {key: _to_json(value) for key, value in estimator.get_params(False).items()},
+        "classes": {"dtype": str(estimator.classes_.dtype), "values": estimator.classes_.tolist()},
+        "spec": asdict(estimator.spec_),
+        "fitted": fitted,
+        "history": [_finite(record) for record in estimator.history_],
+    }
+    return tensors, document
+
+
+def restore(
+    estimator_class: Any,
+    tensors: dict[str, Tensor],
+    document: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Any:
+    """A fitted estimator from what `describe` made.
+
+    Parameters
+    ----------
+    estimator_class : type
+    tensors : dict of str to Tensor
+    document : mapping
+    given : mapping
+        Parameters that a document cannot hold, such as networks of the user's own.
+
+    Returns
+    -------
+    CLSGANClassifier
+
+    Raises
+    ------
+    ValueError
+        If the document lacks something, a network of the user's own is not given, or the weights
+        do not fit the networks.
+
+    Examples
+    --------
+    See `CLSGANClassifier.load`, which calls it.
+    """
+    try:
+        estimator = estimator_class(**_parameters(estimator_class, document["params"], given))
+        fitted = document["fitted"]
+        estimator.spec_ = _spec(document["spec"])
+        estimator.classes_ = _classes(document["classes"])
+        estimator.history_ = list(document["history"])
+        for name in PLAIN:
+            setattr(estimator, name, fitted[name])
+        estimator._n_features_out = int(fitted["n_features_out"])
+        estimator.validation_error_ = fitted["validation_error"]
+        if fitted["feature_names_in"] is not None:
+            estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
+        has_generator = bool(fitted["has_generator"])
+        estimator.units_ = _units(tensors, estimator.spec_)
+        estimator.class_prior_ = tensors["class_prior"].numpy()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the model file is not whole: {error!r}") from error
+    estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
+    estimator.layout_ = estimator.spec_.layout if estimator.spec_.is_image else None
+    estimator.device_ = "cpu"
+    estimator.loss_network_ = _network("loss_network", estimator, tensors)
+    estimator.generator_ = _network("generator", estimator, tensors) if has_generator else None
+    return estimator
+
+
+def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    part, options = getattr(estimator, name), getattr(estimator, f"{name}_options")
+    shape, n_classes = estimator.spec_.shape, len(estimator.classes_)
+    if name == "loss_network":
+        network = build_loss_network(part, shape, n_classes, _no_download(options))
+    else:
+        network = build_generator(part, shape, n_classes, estimator.latent_dim, options)
+    state = {
+        key.removeprefix(f"{name}."): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(f"{name}.")
+    }
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the saved weights do not fit {name}={part!r}: {error}") from error
+    return network.eval()
+
+
+def _no_download(options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Options under which a network is built without weights: they come from the folder."""
+    return {**options, "pretrained": False} if options and "pretrained" in options else options
+
+
+def _parameters(
+    estimator_class: Any, stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    valid = estimator_class().get_params(deep=False)
+    for key in given:
+        if key not in valid:
+            raise ValueError(unknown_name("parameter", key, valid))
+    parameters = {key: value for key, value in stored.items() if key in valid}
+    for key, value in parameters.items():
+        if isinstance(value, dict) and OMITTED in value:
+            if key in NETWORKS and key not in given:
+                raise ValueError(
+                    f"the model was fitted with {key}={value[OMITTED]}, a module of its user's "
+                    f"own; pass one of the same kind: load(folder, {key}=module)"
+                )
+            parameters[key] = valid[key]
+    return parameters | dict(given)
+
+
+def _to_json(value: Any) -> Any:
+    """A parameter as JSON can hold it; what it cannot is named and left out."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    if hasattr(value, "to_dict"):
+        return _to_json(value.to_dict())
+    return {OMITTED: type(value).__name__}
+
+
+def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if np.isfinite(value) else str(value) for key, value in record.items()}
+
+
+def _spec(stored: Mapping[str, Any]) -> InputSpec:
+    spec = InputSpec(**stored)
+    return InputSpec(
+        tuple(int(size) for size in spec.shape), spec.layout, spec.dtype, spec.low, spec.high
+    )
+
+
+def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:
+    return np.array(stored["values"], dtype=np.dtype(stored["dtype"]))
+
+
+def _units(tensors: Mapping[str, Tensor], spec: InputSpec) -> Units:
+    offset, scale = (tensors[f"units.{name}"].numpy() for name in ("offset", "scale"))
+    return Units(offset[0], scale[0]) if spec.is_image else Units(offset, scale)

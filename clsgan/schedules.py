@@ -1,0 +1,146 @@
+"""How long a run lasts, and how its learning rates follow that budget."""
+
+import time
+from collections.abc import Callable
+
+WARM_UP = 0.1
+
+
+class Budget:
+    """Steps or seconds, whichever is spent first.
+
+    Parameters
+    ----------
+    max_steps : int or None
+    time_limit : float or None
+        Seconds, counted from `started`.
+    started : float or None
+        `time.perf_counter()` at the start of the run; now, if None.
+
+    Raises
+    ------
+    ValueError
+        If neither is given or one is not positive.
+
+    Examples
+    --------
+    >>> budget = Budget(max_steps=10)
+    >>> budget.progress(4), budget.is_spent(9), budget.is_spent(10)
+    (0.4, False, True)
+    """
+
+    def __init__(
+        self,
+        max_steps: int | None = None,
+        time_limit: float | None = None,
+        started: float | None = None,
+    ) -> None:
+        for name, value in (("max_steps", max_steps), ("time_limit", time_limit)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value!r} is not valid; it is above 0, or None")
+        if max_steps is None and time_limit is None:
+            raise ValueError("a budget needs max_steps or time_limit")
+        self.max_steps, self.time_limit = max_steps, time_limit
+        self.started = time.perf_counter() if started is None else started
+        self.first_step_at: float | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
+    def progress(self, step: int) -> float:
+        """Share of the budget that is spent after `step` steps, 0 to 1."""
+        shares = [0.0]
+        if self.max_steps is not None:
+            shares.append(step / self.max_steps)
+        if self.time_limit is not None:
+            shares.append(self.elapsed() / self.time_limit)
+        return min(max(shares), 1.0)
+
+    def is_spent(self, step: int) -> bool:
+        """Whether no step is left; every run makes at least one."""
+        if step == 0:
+            self.first_step_at = self.elapsed()
+            return False
+        if self.max_steps is not None and step >= self.max_steps:
+            return True
+        if self.time_limit is None:
+            return False
+        elapsed = self.elapsed()
+        a_step = (elapsed - (self.first_step_at or 0.0)) / step
+        return elapsed + a_step > self.time_limit
+
+
+def linear(progress: float, epoch: float) -> float:
+    """Factor of the learning rate: linear warm-up, then linear decay to 0 with the budget.
+
+    Parameters
+    ----------
+    progress : float
+        Share of the budget that is spent, 0 to 1.
+    epoch : float
+        Passes over all rows so far; not used.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> [round(linear(p, 0.0), 2) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    [0.02, 0.51, 1.0, 0.5, 0.0]
+    """
+    if progress < WARM_UP:
+        return 0.02 + 0.98 * progress / WARM_UP
+    return (1.0 - progress) / (1.0 - WARM_UP)
+
+
+def step_decay(progress: float, epoch: float) -> float:
+    """Factor of the learning rate: times 0.8 every 25 epochs (section 7.2 of 1701.06264).
+
+    Parameters
+    ----------
+    progress : float
+        Share of the budget that is spent; not used.
+    epoch : float
+        Passes over all rows so far.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> step_decay(0.0, 24.0), step_decay(0.0, 25.0)
+    (1.0, 0.8)
+    """
+    return float(0.8 ** int(epoch // 25))
+
+
+def constant(progress: float, epoch: float) -> float:
+    """Factor of the learning rate: 1 throughout.
+
+    Parameters
+    ----------
+    progress : float
+        Not used.
+    epoch : float
+        Not used.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> constant(0.9, 3.0)
+    1.0
+    """
+    return 1.0
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "linear": linear,
+    "step_decay": step_decay,
+    "constant": constant,
+}

@@ -1,0 +1,237 @@
+"""The three streams of a run: labeled, unlabeled and generated batches, endless and seeded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How many rows of each stream one process takes in one step.
+
+    Examples
+    --------
+    >>> BatchSizes(labeled=64, unlabeled=192, generated=64).unlabeled
+    192
+    """
+
+    labeled: int
+    unlabeled: int
+    generated: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes
+    ----------
+    x_lab : Tensor [B, ...]
+        Labeled rows, augmented.
+    y_lab : Tensor [B], int64
+    x_unl : Tensor [U, ...]
+        Unlabeled rows, augmented as the labeled ones.
+    x_teacher : Tensor [U, ...]
+        The same unlabeled rows as the teacher sees them.
+    z : Tensor [M, Z]
+        Standard normal noise for the generator.
+    y_gen : Tensor [M], int64
+        Classes of the generated rows.
+
+    Examples
+    --------
+    >>> e = torch.empty(0)
+    >>> Batch(e, e, e, e, e, e).y_gen.shape
+    torch.Size([0])
+    """
+
+    x_lab: Tensor
+    y_lab: Tensor
+    x_unl: Tensor
+    x_teacher: Tensor
+    z: Tensor
+    y_gen: Tensor
+
+
+class EndlessSampler:
+    """Row indices without end: one random permutation after another.
+
+    Every process draws the same permutations and takes its own share of each batch, so that the
+    rows a run sees depend on the seed and the global batch size alone.
+
+    Parameters
+    ----------
+    n_rows : int
+    seed : int
+    rank, world_size : int
+        This process, and the number of processes.
+
+    Examples
+    --------
+    >>> sampler = EndlessSampler(5, seed=0)
+    >>> sorted(sampler.take(5).tolist()), sampler.take(7).shape
+    ([0, 1, 2, 3, 4], torch.Size([7]))
+    """
+
+    def __init__(self, n_rows: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.n_rows, self.rank, self.world_size = n_rows, rank, world_size
+        self.generator = torch.Generator().manual_seed(seed)
+        self.queue = torch.empty(0, dtype=torch.int64)
+
+    def take(self, count: int) -> Tensor:
+        """The next `count` indices of this process [count], int64."""
+        wanted = count * self.world_size
+        while len(self.queue) < wanted:
+            fresh = torch.randperm(self.n_rows, generator=self.generator)
+            self.queue = torch.cat([self.queue, fresh])
+        taken, self.queue = self.queue[:wanted], self.queue[wanted:]
+        return taken[self.rank :: self.world_size]
+
+
+class RowStore:
+    """Training rows kept on the device where they fit, else in pinned memory of the host.
+
+    Parameters
+    ----------
+    rows : Tensor [N, C, H, W] or [N, D]
+        uint8 or float32, in the units of the user.
+    offset, scale : Tensor
+        What networks see is ``(rows - offset) / scale``; shapes that broadcast to one row.
+    device : torch.device
+    device_share : float
+        Largest share of the device's free memory that the rows may take.
+
+    Examples
+    --------
+    >>> rows = torch.full((3, 1, 2, 2), 255, dtype=torch.uint8)
+    >>> half = torch.tensor(127.5)
+    >>> store = RowStore(rows, half, half, torch.device("cpu"))
+    >>> store.gather(torch.tensor([0, 2])).shape, float(store.gather(torch.tensor([0])).max())
+    (torch.Size([2, 1, 2, 2]), 1.0)
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        offset: Tensor,
+        scale: Tensor,
+        device: torch.device,
+        device_share: float = 0.5,
+    ) -> None:
+        self.device = device
+        self.offset, self.scale = offset.to(device), scale.to(device)
+        if rows.dim() == 4:
+            rows = rows.contiguous(memory_format=torch.channels_last)
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            fits = rows.numel() * rows.element_size() < device_share * free
+            rows = rows.to(device) if fits else rows.pin_memory()
+        elif device.type != "cpu":
+            rows = rows.to(device)
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """The rows of an index [B] as networks see them, float32 on the device."""
+        if self.rows.device == self.device:
+            index = index.to(self.device)
+        # index_select keeps channels_last, plain indexing does not
+        picked = self.rows.index_select(0, index).to(self.device, non_blocking=True)
+        return (picked.float() - self.offset) / self.scale
+
+
+class Streams:
+    """Endless batches of the three streams.
+
+    Parameters
+    ----------
+    labeled, unlabeled : RowStore
+        `unlabeled` may be empty.
+    y : Tensor [N], int64
+        Class indices of the labeled rows.
+    n_classes : int
+    latent_dim : int
+        Z, the size of the generator's noise.
+    augment, generated_augment, teacher_augment : callable
+        (x [B, ...], torch.Generator) -> x of the same shape: for the real rows, the generated
+        rows, and the unlabeled rows as the teacher sees them.
+    seed : int
+    rank, world_size : int
+
+    Examples
+    --------
+    >>> one = torch.tensor(1.0)
+    >>> store = RowStore(torch.eye(4), 0 * one, one, torch.device("cpu"))
+    >>> keep = lambda x, generator: x
+    >>> streams = Streams(store, store, torch.tensor([0, 1, 0, 1]), 2, 8, keep, keep, keep, seed=0)
+    >>> batch = streams.next(BatchSizes(labeled=2, unlabeled=3, generated=4))
+    >>> batch.x_unl.shape, batch.z.shape
+    (torch.Size([3, 4]), torch.Size([4, 8]))
+    """
+
+    def __init__(
+        self,
+        labeled: RowStore,
+        unlabeled: RowStore,
+        y: Tensor,
+        n_classes: int,
+        latent_dim: int,
+        augment: Augment,
+        generated_augment: Augment,
+        teacher_augment: Augment,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.labeled, self.unlabeled, self.device = labeled, unlabeled, labeled.device
+        self.y = y.to(self.device)
+        self.latent_dim = latent_dim
+        self.augment, self.generated_augment = augment, generated_augment
+        self.teacher_augment = teacher_augment
+        self.prior = torch.bincount(self.y, minlength=n_classes).float()
+        self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
+        self.unlabeled_rows = EndlessSampler(len(unlabeled), seed + 1, rank, world_size)
+        self.generator = torch.Generator(self.device).manual_seed(seed + 2 + 7919 * rank)
+
+    def next(self, sizes: BatchSizes) -> Batch:
+        """The next batch of this process.
+
+        Generated rows take the classes of the labeled ones first (eq. 15 pairs G(z, y) with the
+        label of its real partner); further ones draw their class from the prior of the labels.
+        """
+        index = self.labeled_rows.take(sizes.labeled)
+        y_lab = self.y[index.to(self.device)]
+        x_unl = self.labeled.rows.new_empty(0)
+        x_teacher = x_unl
+        if sizes.unlabeled:
+            plain = self.unlabeled.gather(self.unlabeled_rows.take(sizes.unlabeled))
+            x_unl = self.augment(plain, self.generator)
+            x_teacher = self.teacher_augment(plain, self.generator)
+        return Batch(
+            x_lab=self.augment(self.labeled.gather(index), self.generator),
+            y_lab=y_lab,
+            x_unl=x_unl,
+            x_teacher=x_teacher,
+            z=self.noise(sizes.generated),
+            y_gen=self.generated_classes(y_lab, sizes.generated),
+        )
+
+    def noise(self, count: int) -> Tensor:
+        """Standard normal noise [count, Z]."""
+        return torch.randn(
+            count, self.latent_dim, generator=self.generator, device=self.device
+        )
+
+    def generated_classes(self, y_lab: Tensor, count: int) -> Tensor:
+        """Classes [count] of generated rows: those of `y_lab`, then draws from the prior."""
+        extra = count - len(y_lab)
+        if extra <= 0:
+            return y_lab[:count]
+        drawn = torch.multinomial(self.prior, extra, replacement=True, generator=self.generator)
+        return torch.cat([y_lab, drawn])

@@ -1,0 +1,298 @@
+"""From what users hand to `fit` to the arrays that the streams take."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsgan.inputs import (
+    InputSpec,
+    check_images,
+    check_same_row_scale,
+    check_same_scale,
+    is_image_like,
+    load_source,
+    value_range,
+)
+from clsgan.labels import encode_labels, read_labels
+
+Array = npt.NDArray[Any]
+CheckRows = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class Units:
+    """How values of the user become what networks see: ``(x - offset) / scale``.
+
+    Attributes
+    ----------
+    offset, scale : array, float64
+        One number for images, one for each column of rows.
+
+    Examples
+    --------
+    >>> units = Units(np.array(127.5), np.array(127.5))
+    >>> units.standardise(np.array([0, 255], np.uint8))
+    array([-1.,  1.], dtype=float32)
+    """
+
+    offset: Array
+    scale: Array
+
+    def standardise(self, X: Array) -> Array:
+        """Values as networks see them, float32."""
+        return ((X - self.offset) / self.scale).astype(np.float32)
+
+    def restore(self, x: Array, spec: InputSpec) -> Array:
+        """Values in the units and the type of the training rows."""
+        values = x.astype(np.float64) * self.scale + self.offset
+        kind = np.dtype(spec.dtype)
+        if spec.is_image:
+            values = np.clip(values, spec.low, spec.high)
+        return (np.rint(values) if kind.kind in "iub" else values).astype(kind)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Checked training rows.
+
+    Attributes
+    ----------
+    labeled, unlabeled : array [N, C, H, W] or [N, D]
+        In the units of the user; uint8 or float32.
+    codes : array [N], int64
+        Class indices of the labeled rows.
+    classes : array [K]
+    spec : InputSpec
+    units : Units
+    from_files : bool
+        Whether the labeled images were read from files.
+
+    Examples
+    --------
+    >>> sorted(TrainingData.__dataclass_fields__)[:3]
+    ['classes', 'codes', 'from_files']
+    """
+
+    labeled: Array
+    unlabeled: Array
+    codes: npt.NDArray[np.int64]
+    classes: Array
+    spec: InputSpec
+    units: Units
+    from_files: bool
+
+
+def read_training_data(
+    X: Any, y: Any, X_unlab: Any, params: Mapping[str, Any], check_rows: CheckRows
+) -> TrainingData:
+    """Check what `fit` was given and bring it into one form.
+
+    Parameters
+    ----------
+    X, y, X_unlab : see `CLSGANClassifier.fit`
+    params : mapping
+        The estimator's parameters.
+    check_rows : callable
+        scikit-learn's check of 2-D rows: (X, reset: bool, name: str) -> array [N, D].
+
+    Returns
+    -------
+    TrainingData
+
+    Raises
+    ------
+    ValueError
+        If anything does not fit; the message names it and says what is valid.
+
+    Examples
+    --------
+    >>> from clsgan import CLSGANClassifier
+    >>> images = np.zeros((4, 8, 8), np.uint8)
+    >>> params = CLSGANClassifier().get_params()
+    >>> data = read_training_data(images, [0, 1, -1, 2], None, params, check_rows=None)
+    >>> data.labeled.shape, data.unlabeled.shape, data.classes
+    ((3, 1, 8, 8), (1, 1, 8, 8), array([0, 1, 2]))
+    """
+    from_files = not (hasattr(X, "shape") or hasattr(X, "__array__"))
+    X, own_labels = load_source(X, "X", params["image_size"])
+    y = own_labels if y is None else y
+    if y is None:
+        raise ValueError("CLSGANClassifier requires y to be passed, but the target y is None")
+    is_image = is_image_like(X)
+    layout = "ND"
+    if is_image:
+        dtype = str(np.asarray(X).dtype)
+        X, layout = check_images(X, "X", params["layout"])
+    else:
+        X = check_rows(X, reset=True, name="X")
+        dtype = str(X.dtype)
+    y, known = read_labels(y, params["minus_one"])
+    if len(y) != len(X):
+        raise ValueError(f"X has {len(X)} rows, but y has {len(y)} labels")
+    classes, codes = encode_labels(y, known)
+    labeled, unlabeled = X[known], X[~known]
+    range_ = _image_range(labeled, dtype, params) if is_image else (-1.0, 1.0)
+    spec = InputSpec(tuple(X.shape[1:]), layout, dtype, *range_)
+    if X_unlab is not None:
+        more = read_unlabeled(X_unlab, spec, labeled, params, check_rows)
+        unlabeled = np.concatenate([unlabeled, more]) if len(unlabeled) else more
+    units = _find_units(spec, labeled, unlabeled)
+    return TrainingData(
+        labeled, unlabeled, codes, classes, spec, units, is_image and from_files
+    )
+
+
+def read_unlabeled(
+    X_unlab: Any, spec: InputSpec, labeled: Array, params: Mapping[str, Any], check_rows: CheckRows
+) -> Array:
+    """Check unlabeled rows against the labeled ones.
+
+    Parameters
+    ----------
+    X_unlab : see `CLSGANClassifier.fit`
+    spec : InputSpec
+        Of the labeled rows.
+    labeled : array [N, ...]
+    params : mapping
+    check_rows : callable
+
+    Returns
+    -------
+    array [U, ...]
+
+    Raises
+    ------
+    ValueError
+        If the shape or the scale of the values differ from those of X.
+
+    Examples
+    --------
+    >>> images = np.zeros((4, 1, 8, 8), np.uint8)
+    >>> spec = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
+    >>> params = {"image_size": "auto", "value_range": "auto"}
+    >>> read_unlabeled(np.zeros((3, 9, 9), np.uint8), spec, images, params, None)
+    Traceback (most recent call last):
+    ValueError: X_unlab holds images of 1x9x9 (channels x height x width), but X of 1x8x8
+    """
+    rows = read_like(X_unlab, spec, "X_unlab", check_rows)
+    if not spec.is_image:
+        check_same_row_scale(rows, labeled, "X_unlab")
+    elif params["value_range"] == "auto":
+        dtype = str(rows.dtype) if rows.dtype == np.uint8 else "float32"
+        check_same_scale(value_range(rows, dtype), (spec.low, spec.high), "X_unlab")
+    return rows
+
+
+def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Array:
+    """Rows of later calls, in the form of the training rows.
+
+    Parameters
+    ----------
+    X : see `CLSGANClassifier.fit`
+    spec : InputSpec
+        Of the training rows.
+    name : str
+        For messages.
+    check_rows : callable
+
+    Returns
+    -------
+    array [N, C, H, W] or [N, D]
+
+    Raises
+    ------
+    ValueError
+        If the kind or the shape differ from those of the training rows.
+
+    Examples
+    --------
+    >>> spec = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
+    >>> read_like(np.zeros((2, 8, 8), np.uint8), spec, "X", None).shape
+    (2, 1, 8, 8)
+    """
+    size = spec.shape[1:] if spec.is_image else "auto"
+    channels = spec.shape[0] if spec.is_image else "auto"
+    rows, _ = load_source(X, name, size, channels)
+    if not spec.is_image:
+        if is_image_like(rows):
+            raise ValueError(f"{name} holds images, but the training X held rows [N, D]")
+        return check_rows(rows, reset=False, name=name)
+    if not is_image_like(rows):
+        raise ValueError(
+            f"{name} has shape {np.shape(rows)}, but the training X held images of "
+            f"{_dimensions(spec.shape)} (channels x height x width); pass a batch, [N, ...]"
+        )
+    images, _ = check_images(rows, name, _layout_like(np.shape(rows), spec))
+    if images.shape[1:] != spec.shape:
+        raise ValueError(
+            f"{name} holds images of {_dimensions(images.shape[1:])} (channels x height x width), "
+            f"but X of {_dimensions(spec.shape)}"
+        )
+    return images
+
+
+def check_predictable(images: Array, spec: InputSpec) -> None:
+    """Refuse images to predict whose values plainly lie on another scale than those of training.
+
+    Parameters
+    ----------
+    images : array [N, C, H, W]
+    spec : InputSpec
+
+    Raises
+    ------
+    ValueError
+        If values of at most 1 follow training values of 64 and more, or the reverse.
+
+    Examples
+    --------
+    >>> spec = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
+    >>> check_predictable(np.full((1, 1, 8, 8), 0.5, np.float32), spec)
+    Traceback (most recent call last):
+    ValueError: X has values in 0.5..0.5, but the training images X had 0..255; put both on ...
+    """
+    low, high = float(images.min()), float(images.max())
+    fractions = images.dtype != np.uint8 and high <= 1 and bool((images % 1).any())
+    if (fractions and spec.high >= 16) or (spec.high <= 1 and high >= 16):
+        raise ValueError(
+            f"X has values in {low:g}..{high:g}, but the training images X had "
+            f"{spec.low:g}..{spec.high:g}; put both on the same scale"
+        )
+
+
+def _image_range(labeled: Array, dtype: str, params: Mapping[str, Any]) -> tuple[float, float]:
+    given = params["value_range"]
+    if isinstance(given, str) and given == "auto":
+        return value_range(labeled, dtype)
+    low, high = (float(value) for value in given)
+    if not low < high:
+        raise ValueError(f"value_range={given!r} is not valid; it is (low, high) with low < high")
+    return low, high
+
+
+def _find_units(spec: InputSpec, labeled: Array, unlabeled: Array) -> Units:
+    """What brings pixels to [-1, 1], and columns to mean 0 and variance 1."""
+    if spec.is_image:
+        half = (spec.high - spec.low) / 2
+        return Units(np.array(spec.low + half), np.array(half))
+    rows = np.concatenate([labeled, unlabeled]) if len(unlabeled) else labeled
+    rows = rows.astype(np.float64)
+    deviation = rows.std(axis=0)
+    constant = deviation <= 1e-12 * np.abs(rows).max(axis=0)
+    return Units(rows.mean(axis=0), np.where(constant, 1.0, deviation))
+
+
+def _layout_like(shape: tuple[int, ...], spec: InputSpec) -> str:
+    """The training layout where the shape fits it, so that an ambiguous batch is read alike."""
+    if spec.layout != "NHW" and len(shape) == 4:
+        axis = 3 if spec.layout == "NHWC" else 1
+        if shape[axis] == spec.shape[0]:
+            return spec.layout
+    return "auto"
+
+
+def _dimensions(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)

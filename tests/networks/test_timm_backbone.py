@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from clsgan.networks import build_loss_network
+
+timm = pytest.importorskip("timm")
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (5, 33, 40)])
+def test_a_convolutional_model_takes_any_image(shape):
+    network = build_loss_network("timm:resnet10t", shape, 4)
+    logits, features = network(torch.rand(2, *shape))
+    assert logits.shape == (2, 4)
+    assert features.shape == (2, network.num_features)
+
+
+@pytest.mark.parametrize("model", ["resnet10t", "test_vit", "test_efficientnet"])
+def test_one_pass_gives_what_the_model_gives(model):
+    network = build_loss_network(f"timm:{model}", (3, 32, 32), 4).eval()
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network(x)[0], network.model(x))
+
+
+def test_a_transformer_is_built_for_the_size_of_the_images():
+    network = build_loss_network("timm:test_vit", (3, 48, 32), 4)
+    assert network.model.patch_embed.img_size == (48, 32)
+
+
+def test_the_nearest_models_are_named():
+    with pytest.raises(ValueError, match=r"no model 'resnet10'.*'resnet10t'"):
+        build_loss_network("timm:resnet10", (3, 32, 32), 4)
+
+
+def test_a_size_that_the_model_cannot_take():
+    with pytest.raises(ValueError, match=r"timm:test_vit does not work on images of shape"):
+        build_loss_network("timm:test_vit", (3, 8, 8), 4)
+
+
+def test_rows_and_options():
+    with pytest.raises(ValueError, match="is for images"):
+        build_loss_network("timm:resnet10t", (4,), 4)
+    with pytest.raises(ValueError, match="'pretrained'"):
+        build_loss_network("timm:resnet10t", (3, 32, 32), 4, {"pretraind": True})
+
+
+def test_a_missing_timm_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match="pip install timm"):
+        build_loss_network("timm:resnet10t", (3, 32, 32), 4)
+
+
+def test_timm_is_imported_only_when_used():
+    code = "import sys, clsgan.networks; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,100 @@
+"""RunLog: what is written while training can be read back, and only the first process writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from clsgan.runlog import METRICS_FILE, TENSORBOARD_FOLDER, RunLog
+
+
+def read_lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+
+
+def test_records_and_json_lines_say_the_same(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write(1, loss=0.5, lr=torch.tensor(0.25))
+        log.write(2, loss=0.25)
+    assert log.records == [{"step": 1, "loss": 0.5, "lr": 0.25}, {"step": 2, "loss": 0.25}]
+    assert read_lines(tmp_path) == log.records
+
+
+def test_lines_are_readable_before_the_log_is_closed(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "made" / "for me")
+    log.write(7, loss=1.0)
+    assert read_lines(tmp_path / "made" / "for me") == [{"step": 7, "loss": 1.0}]
+    log.close()
+
+
+def test_a_second_run_in_the_same_folder_appends(tmp_path: Path) -> None:
+    for step in (1, 2):
+        with RunLog(tmp_path) as log:
+            log.write(step, loss=1.0)
+    assert [line["step"] for line in read_lines(tmp_path)] == [1, 2]
+
+
+def test_values_that_are_not_finite_stay_valid_json(tmp_path: Path) -> None:
+    with RunLog(tmp_path) as log:
+        log.write(1, loss=float("nan"), margin=float("-inf"))
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is not JSON")
+
+    line = json.loads((tmp_path / METRICS_FILE).read_text(), parse_constant=refuse)
+    assert math.isnan(float(line["loss"])) and float(line["margin"]) == -math.inf
+
+
+def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
+    from tensorboardX.proto import event_pb2
+
+    with RunLog(tmp_path) as log:
+        log.write(3, loss=0.5)
+    (events,) = (tmp_path / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")
+    raw, found, at = events.read_bytes(), {}, 0
+    while at < len(raw):  # length [8], its checksum [4], the record, its checksum [4]
+        size = int.from_bytes(raw[at : at + 8], "little")
+        event = event_pb2.Event.FromString(raw[at + 12 : at + 12 + size])
+        found |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
+        at += 12 + size + 4
+    assert found == {"loss": (3, 0.5)}
+
+
+def test_other_processes_write_and_show_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunLog(tmp_path / "run", verbose=1, is_global_zero=False) as log:
+        log.write(1, loss=0.5)
+        log.update(0.5, "half")
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().err == ""
+    assert log.records == [{"step": 1, "loss": 0.5}]
+
+
+def test_bar_shows_percent_and_text_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunLog(verbose=1, total_seconds=20) as log:
+        log.update(0.5, "loss 0.42 · 850 images/s")
+        log.update(0.25)  # never backwards
+        log.update(7.0)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "20 s" in captured.err
+    assert "100%" in captured.err and "loss 0.42 · 850 images/s" in captured.err
+
+
+def test_no_bar_and_no_file_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunLog() as log:
+        log.write(1, loss=1.0)
+        log.update(0.5, "half")
+    assert capsys.readouterr().err == ""
+
+
+def test_bar_is_closed_when_training_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), RunLog(verbose=1, total_steps=10) as log:
+        raise RuntimeError("training failed")
+    log.update(1.0, "after the end")
+    assert "after the end" not in capsys.readouterr().err
