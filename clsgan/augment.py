@@ -30,8 +30,8 @@ def build_augment(name: str, input_shape: tuple[int, ...], flip: bool) -> Augmen
     - ``weak``: mirrored (if `flip`) and moved by up to 1/8 of the shorter side (1 pixel of 8,
       4 of 32).
     - ``medium``: weak, then brightness and contrast by up to 0.2 and a cut-out square of 3/8 of the
-      shorter side (12 pixels of 32). No interpolation: for training by labels within minutes, where
-      heavier changes cost more accuracy than they bring.
+      shorter side (12 pixels of 32). No interpolation, so the images stay sharp: for
+      training by labels within minutes.
     - ``strong``: mirrored and moved as far as in weak, rotated by up to 15 degrees, scaled and
       sheared by up to 0.15, all in one interpolation; brightness, contrast and, with 3 channels,
       saturation by up to 0.4; cut out as in medium. For the second view of consistency methods

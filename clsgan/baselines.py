@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.semi_supervised import LabelSpreading
 
 from clsgan.choices import one_of
@@ -141,16 +140,14 @@ def label_spreading(data: RunData, arguments: dict[str, Any]) -> dict[str, Any]:
     classes, indices = np.unique(data.y_lab, return_inverse=True)
     y = np.concatenate([indices, np.full(len(x) - len(indices), -1)])
     model = LabelSpreading(kernel="knn", n_neighbors=min(NEIGHBOURS, len(x) - 1), max_iter=100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its answer is settled long before
-        model.fit(x / scale, y)
+    model.fit(x / scale, y)
     seconds = time.perf_counter() - started
     error = error_rate(data.y_test, classes[model.predict(x_test / scale)])
     return {"error": error, "seconds": seconds, "rows": len(x)}
 
 
 def _flat(x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    return x.reshape(len(x), -1).astype(np.float32)
+    return x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32)
 
 
 BASELINES: dict[str, Callable[[RunData, dict[str, Any]], dict[str, Any]]] = {

@@ -95,8 +95,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from clsgan.finished_run import class_names
-    from clsgan.run_folder import write_bytes
+    from clsgan.run_folder import check_parent, write_bytes
 
+    out = check_parent(options.out) if options.out else None
     model, paths = _model(options.run), _image_paths(options.images)
     names = class_names(options.run, model)
     probabilities, outliers = model.predict_proba(paths), model.outlier_score(paths)
@@ -106,11 +107,11 @@ def _predict(options: argparse.Namespace) -> None:
         for path, k, row, outlier in zip(paths, best, probabilities, outliers, strict=True)
     ]
     text = io.StringIO()
-    writer = csv.writer(text, delimiter="," if options.out else "\t", lineterminator="\n")
+    writer = csv.writer(text, delimiter="," if out else "\t", lineterminator="\n")
     writer.writerows([COLUMNS, *rows])
-    if options.out:
-        write_bytes(Path(options.out), text.getvalue().encode())
-        print(f"{options.out}: {len(rows)} rows")
+    if out:
+        write_bytes(out, text.getvalue().encode())
+        print(f"{out}: {len(rows)} rows")
     else:
         print(text.getvalue(), end="")
 
@@ -118,27 +119,29 @@ def _predict(options: argparse.Namespace) -> None:
 def _features(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from clsgan.run_folder import write_bytes
+    from clsgan.run_folder import check_parent, write_bytes
 
+    out = check_parent(options.out)
     model, paths = _model(options.run), _image_paths(options.images)
     features = model.transform(paths)
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
-    write_bytes(Path(options.out), buffer.getvalue())
+    write_bytes(out, buffer.getvalue())
     n_rows, n_features = features.shape
-    print(f"{options.out}: {n_rows} rows of {n_features} features, in the order given")
+    print(f"{out}: {n_rows} rows of {n_features} features, in the order given")
 
 
 def _sample(options: argparse.Namespace) -> None:
     from clsgan.finished_run import class_names, sample_picture
     from clsgan.pictures import png_bytes
-    from clsgan.run_folder import write_bytes
+    from clsgan.run_folder import check_parent, write_bytes
 
+    out = check_parent(options.out)
     model = _model(options.run)
     names = class_names(options.run, model)
     figure = sample_picture(model, names, options.per_class, options.seed)
-    write_bytes(Path(options.out), png_bytes(figure))
-    print(options.out)
+    write_bytes(out, png_bytes(figure))
+    print(out)
 
 
 def _prepare(options: argparse.Namespace) -> None:

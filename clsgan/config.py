@@ -22,7 +22,29 @@ SET_BY_THE_RUN = {"log_dir": "run=FOLDER"}  # constructor arguments with another
 
 @dataclass
 class DataConfig:
-    """Where the rows come from and how many of them keep their label."""
+    """Where the rows come from and how many of them keep their label.
+
+    Attributes
+    ----------
+    name : str
+        ``folder``, or what :func:`clsgan.data.load_data` takes.
+    path : str or None
+        The folder of class sub-folders, the .npz, or the folder of official files.
+    root : str or None
+        The folder of all data sets.
+    labels : int or None
+        Rows that keep their label; None: all.
+    seed : int
+        Seed of the draw of those rows, and of the estimator unless it has its own.
+    unlabeled, test : str or None
+        For ``folder``: further unlabeled images; class sub-folders of test images.
+
+    Examples
+    --------
+    >>> from clsgan.config import DataConfig
+    >>> DataConfig(name="digits", labels=100).seed
+    0
+    """
 
     name: str = ""
     path: str | None = None
@@ -35,7 +57,28 @@ class DataConfig:
 
 @dataclass
 class RecipeConfig:
-    """One run: data, the constructor arguments of the estimator, baselines, the folder to write."""
+    """One run.
+
+    Attributes
+    ----------
+    name : str
+        That of the recipe's file, unless the recipe says another.
+    description : str
+        One line for people.
+    data : DataConfig
+    estimator : dict
+        Constructor arguments of `CLSGANClassifier`.
+    baselines : list of str
+        Names that :func:`clsgan.baselines.run_baseline` takes.
+    run : str or None
+        The folder to write; None: the next free ``runs/<name>-<number>``.
+
+    Examples
+    --------
+    >>> from clsgan.config import RecipeConfig
+    >>> RecipeConfig(name="mine").data.labels is None
+    True
+    """
 
     name: str = ""
     description: str = ""
@@ -107,12 +150,15 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> RecipeConf
     name, text = _find(recipe)
     try:
         layers = [OmegaConf.create(text), OmegaConf.from_dotlist(_check_overrides(overrides))]
+        _check_mapping("a recipe", layers[0])
         plain = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
         _check_keys(plain)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RecipeConfig), plain))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise ValueError(f"recipe {name}: {key}{' '.join(str(error).split())}") from error
+    except OmegaConfBaseException as error:
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise ValueError(f"recipe {name}: {key}{str(error).splitlines()[0]}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"recipe {name} is not YAML: {' '.join(str(error).split())}") from error
     return _complete(cast(RecipeConfig, config), name)
 
 
@@ -137,8 +183,6 @@ def _check_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def _check_keys(given: Any) -> None:
-    if not isinstance(given, dict):
-        raise ValueError(f"a recipe must be a mapping of keys, got {type(given).__name__}")
     estimator = [name for name in inspect.signature(CLSGANClassifier).parameters if name != "self"]
     valid = {
         "": [part.name for part in fields(RecipeConfig)],
@@ -148,13 +192,18 @@ def _check_keys(given: Any) -> None:
     every = [prefix + name for prefix, names in valid.items() for name in names]
     for prefix, names in valid.items():
         section = given if prefix == "" else given.get(prefix.rstrip("."))
-        if not isinstance(section, Mapping | None):
-            raise ValueError(f"{prefix.rstrip('.')!r} must be a mapping of keys, got {section!r}")
+        if section is not None:
+            _check_mapping(repr(prefix.rstrip(".")), section)
         for key in section or ():
             if key not in names:
                 raise ValueError(_unknown_key(prefix + str(key), every))
             if prefix == "estimator." and key in SET_BY_THE_RUN:
                 raise ValueError(f"estimator.{key} is set by the run; use {SET_BY_THE_RUN[key]}")
+
+
+def _check_mapping(what: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} must be a mapping of keys, got {given!r}")
 
 
 def _unknown_key(key: str, valid: Iterable[str]) -> str:

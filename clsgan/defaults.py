@@ -1,6 +1,8 @@
 """What the "auto" and None of the estimator's parameters come to, given the training data."""
 
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from clsgan.choices import one_of
@@ -101,6 +103,8 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
     objective = build_objective(params["objective"], **changes)
     training = dict(_training_defaults(params, spec))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
+    if params["generated_batch_size"] is None and objective.unlabeled_fakes == "prior":
+        training["generated_batch_size"] = training["batch_size"]  # one for each real row
     if params["generator"] is None:
         training["generated_batch_size"] = 0
     _check_training(training)
@@ -142,15 +146,19 @@ def _training_defaults(params: Mapping[str, Any], spec: InputSpec) -> dict[str, 
 def _check_training(training: Mapping[str, Any]) -> None:
     one_of("optimizer", training["optimizer"], OPTIMIZERS)
     one_of("schedule", training["schedule"], SCHEDULES)
-    for name in ("batch_size", "generator_interval"):
-        if not training[name] >= 1:
-            raise ValueError(f"{name}={training[name]!r} is not valid; it is at least 1")
+    for name, least in (("batch_size", 1), ("generator_interval", 1), ("generated_batch_size", 0)):
+        value = training[name]
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name}={value!r} is not valid; it is a whole number >= {least}")
     for name in ("learning_rate", "generator_learning_rate"):
-        if not training[name] > 0:
-            raise ValueError(f"{name}={training[name]!r} is not valid; it is above 0")
-    for name in ("generated_batch_size", "weight_decay"):
-        if not training[name] >= 0:
-            raise ValueError(f"{name}={training[name]!r} is not valid; it is at least 0")
+        if not _is_within(training[name], 0, math.inf) or training[name] == 0:
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is a number above 0")
+    if not _is_within(training["weight_decay"], 0, math.inf):
+        raise ValueError(f"weight_decay={training['weight_decay']!r} is not valid; it is >= 0")
     for name in ("unlabeled_share", "unlabeled_start", "average_decay"):
-        if not 0 <= training[name] <= 1:
+        if not _is_within(training[name], 0, 1):
             raise ValueError(f"{name}={training[name]!r} is not valid; it is in [0, 1]")
+
+
+def _is_within(value: object, low: float, high: float) -> bool:
+    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,10 +39,10 @@ def has_hardware_bf16(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type != "cpu":
         return False
+    if not hasattr(torch.cpu, "get_capabilities"):  # older torch does not tell
+        return False
     capabilities = torch.cpu.get_capabilities()
-    return any(
-        capabilities.get(name, False) for name in ("amx_tile", "amx_bf16", "avx512_bf16", "bf16")
-    )
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def choose_precision(precision: str, device_type: str, is_image: bool = True) -> str:
@@ -128,12 +128,12 @@ def make_fabric(device_type: str, precision: str) -> "Fabric":
     >>> make_fabric("cpu", "32-true").world_size
     1
     """
+    from lightning_fabric import Fabric
+
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.ERROR)  # it would announce the precision at every fit
     try:
-        from lightning_fabric import Fabric
-
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if world_size > 1:
@@ -193,23 +193,26 @@ def seeded(seed: int, device_type: str = "cpu") -> Iterator[None]:
     ...     a == torch.rand(1)
     tensor([True])
     """
-    cuda = device_type == "cuda"
+    device: Any = {"cuda": torch.cuda, "mps": torch.mps}.get(device_type)
     state = torch.get_rng_state()
-    cuda_state = torch.cuda.get_rng_state() if cuda else None
+    device_state = None if device is None else device.get_rng_state()
     torch.default_generator.manual_seed(seed)
-    if cuda:
-        torch.cuda.manual_seed(seed)
+    if device is not None:
+        device.manual_seed(seed)
     try:
         yield
     finally:
         torch.set_rng_state(state)
-        if cuda_state is not None:
-            torch.cuda.set_rng_state(cuda_state)
+        if device is not None:
+            device.set_rng_state(device_state)
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Treat denormal numbers as zero while a block runs: CPUs multiply them very slowly.
+
+    torch sets this for the calling thread. Its worker threads keep what that thread had when they
+    were started, so those started by the block go on flushing after it.
 
     Examples
     --------

@@ -137,7 +137,7 @@ def peak_memory_mb() -> dict[str, float]:
     Returns
     -------
     dict of float
-        ``process``, where the system tells it, and ``cuda``, where it was used.
+        ``process``, where the system tells it, and ``cuda``, where there is one.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def peak_memory_mb() -> dict[str, float]:
         unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes elsewhere
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         found["process"] = round(used / 1e6, 1)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         found["cuda"] = round(torch.cuda.max_memory_allocated() / 1e6, 1)
     return found
 
@@ -196,7 +196,8 @@ def _bf16(device: str) -> str:
 
 
 def _data_sets(root: str | Path | None) -> dict[str, str]:
-    from clsgan.data import DATA_SETS, _find_folder, _root
+    from clsgan.data import _find_folder, _root
+    from clsgan.data_sets import DATA_SETS
 
     at, found = _root(root), {}
     for name, known in DATA_SETS.items():

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -30,7 +35,9 @@ Array = npt.NDArray[Any]
 SAMPLE_CHUNK = 256
 
 
-class CLSGANClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CLSGANClassifier(
+    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
+):
     """Semi-supervised classifier of images or rows: a conditional Loss-Sensitive GAN.
 
     One loss network L(x, y) is the classifier, ``predict = argmin_y L(x, y)``. It is trained on
@@ -291,7 +298,8 @@ class CLSGANClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEst
         --------
         See `fit`.
         """
-        return np.asarray(self.classes_[self.predict_loss(X).argmin(axis=1)])
+        best = self.predict_loss(X).argmin(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_loss(self, X: Any) -> Array:
         """Losses L(x, y) of every class, in nats.
@@ -539,6 +547,11 @@ class CLSGANClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEst
         """
         model: CLSGANClassifier = restore(cls, *read_model(folder), parameters)
         return model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__().copy()

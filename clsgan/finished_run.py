@@ -139,5 +139,6 @@ def sample_picture(
     images, _ = model.sample(
         per_class * len(names), y=np.repeat(model.classes_, per_class), random_state=seed
     )
+    channels, height, width = model.image_shape_
     by_class = np.asarray(images).reshape(len(names), per_class, *np.shape(images)[1:])
-    return sample_grid(by_class, names, model.image_shape_)
+    return sample_grid(by_class, names, (channels, height, width))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clsgan.augment import albumentations_augment, build_augment, photo_pipeline
+from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
 from clsgan.defaults import default_steps
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
 from clsgan.inference import predict_arrays
@@ -20,7 +20,7 @@ from clsgan.objectives import UNLABELED
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.splits import split_validation
-from clsgan.streams import Augment, RowStore, Streams
+from clsgan.streams import RowStore, Streams
 from clsgan.trainer import Settings, TrainState, prepare_state, train
 from clsgan.training_data import TrainingData, Units
 
@@ -221,7 +221,7 @@ def choose_augment(
     if is_auto and (params["objective"] == "paper" or not spec.is_image):
         wanted = "none"
     elif is_auto and from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
-        wanted = photo_pipeline(*spec.shape[1:], flip=flip)
+        wanted = photo_pipeline(spec.shape[1], spec.shape[2], flip)
     elif is_auto:
         wanted = "medium"
     if isinstance(wanted, str):

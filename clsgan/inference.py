@@ -1,7 +1,7 @@
 """Batched forward passes whose result for a row does not depend on the other rows."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -81,7 +81,8 @@ def predict_arrays(
 
     Returns
     -------
-    array [n_rows, ...], float32
+    array [n_rows, ...]
+        float32 where `pick` keeps the type.
 
     Examples
     --------
@@ -92,12 +93,35 @@ def predict_arrays(
     >>> predict_arrays(Pair(), rows.__getitem__, 3, lambda logits, features: features).shape
     (3, 1)
     """
-    was_training = network.training
-    network.eval()
-    with autocast():
+    with evaluating(network), autocast():
         parts = [
             pick(logits, features).cpu()
             for logits, features in forward_in_chunks(network, get_rows, n_rows)
         ]
-    network.train(was_training)
     return np.asarray(torch.cat(parts).numpy())
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode while a block runs; then every module gets its own mode back.
+
+    Parameters
+    ----------
+    network : nn.Module
+
+    Examples
+    --------
+    >>> layer = nn.Dropout()
+    >>> with evaluating(layer):
+    ...     layer.training
+    False
+    >>> layer.training
+    True
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clsgan.labels import label_array
+
 Array = npt.NDArray[Any]
 LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
 CHANNEL_COUNTS = ((1, 3), (1, 2, 3, 4))
@@ -70,7 +72,11 @@ class InputSpec:
 
 
 def load_source(
-    X: Any, name: str, image_size: Any = "auto", channels: Any = "auto"
+    X: Any,
+    name: str,
+    image_size: Any = "auto",
+    channels: Any = "auto",
+    labelled: bool = True,
 ) -> tuple[Any, Array | None]:
     """Turn files, datasets, tensors and wrapped inputs into an array.
 
@@ -80,8 +86,10 @@ def load_source(
         A folder, a list of paths, a torch Dataset, a tensor, a list of PIL images or arrays, an
         `Unlabeled`, or anything else, which is handed back as it is.
     name : str
-        "X" or "X_unlab", for messages. Class sub-folders are labels for "X" only.
+        "X" or "X_unlab", for messages.
     image_size, channels : see `clsgan.photos.read_images`
+    labelled : bool
+        Whether the sub-folders of a folder are classes; if not, it may be flat.
 
     Returns
     -------
@@ -100,18 +108,46 @@ def load_source(
     (2, 3)
     """
     if isinstance(X, Unlabeled):
-        return load_source(X.data, name, image_size, channels)
+        return load_source(X.data, name, image_size, channels, labelled)
     if isinstance(X, Tensor):
         return tensor_to_array(X), None
     if isinstance(X, str | os.PathLike):
-        return _load_folder(Path(X), name, image_size, channels)
+        return _load_folder(Path(X), image_size, channels, labelled)
     if isinstance(X, torch.utils.data.Dataset):
         return _load_dataset(X, name)
-    if _is_list_of(X, (str, os.PathLike)):
+    if is_from_files(X):
         return _read_images([Path(path) for path in X], image_size, channels), None
     if _is_list_of_pictures(X):
         return stack_images([_one_image(x) for x in X], name), None
     return X, None
+
+
+def is_from_files(X: Any) -> bool:
+    """Whether an input names image files: a folder, or a list of paths.
+
+    Parameters
+    ----------
+    X : object
+        As `load_source` takes it.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_from_files("photos"), is_from_files(["a.png", "b.png"]), is_from_files(np.zeros((2, 3)))
+    (True, True, False)
+    """
+    if isinstance(X, Unlabeled):
+        return is_from_files(X.data)
+    if isinstance(X, str | os.PathLike):
+        return True
+    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype.kind not in "UO"):
+        return False
+    if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0:
+        return False
+    return all(isinstance(x, str | os.PathLike) for x in X)
 
 
 def tensor_to_array(x: Tensor) -> Array:
@@ -275,8 +311,9 @@ def check_images(X: Any, name: str, layout: str) -> tuple[Array, str]:
 def value_range(X: Array, dtype: str) -> tuple[float, float]:
     """The values that stand for black and white.
 
-    Integers: 0 to 255 if the largest lies from 64 to 255, else 0 to the largest. Floats: 0 to 1 or
-    -1 to 1 if all lie there; else 0, or the smallest if that is below, to the largest.
+    Integers: 0 to 255 if the largest lies from 64 to 255 and none is negative, else 0 to the
+    largest. Floats: 0 to 1 or -1 to 1 if all lie there; else 0 to the largest. Where there are
+    other negative values, the smallest stands for black.
 
     Parameters
     ----------
@@ -297,7 +334,9 @@ def value_range(X: Array, dtype: str) -> tuple[float, float]:
     """
     low, high = float(X.min()), float(X.max())
     if np.dtype(dtype).kind in "iub":
-        return min(low, 0.0), (255.0 if 64 <= high <= 255 else max(high, 1.0))
+        if low >= 0 and 64 <= high <= 255:
+            return 0.0, 127.0 if np.dtype(dtype) == np.int8 else 255.0
+        return min(low, 0.0), max(high, 1.0)
     if -1 <= low and high <= 1:
         return (0.0 if low >= 0 else -1.0), 1.0
     return min(low, 0.0), max(high, min(low, 0.0) + 1.0)
@@ -432,11 +471,11 @@ def stack_images(images: list[Array], name: str) -> Array:
 
 
 def _load_folder(
-    folder: Path, name: str, image_size: Any, channels: Any
+    folder: Path, image_size: Any, channels: Any, labelled: bool
 ) -> tuple[Array, Array | None]:
     from clsgan.photos import find_images, labelled_folder
 
-    if name != "X":
+    if not labelled:
         return _read_images(find_images(folder), image_size, channels), None
     paths, labels = labelled_folder(folder)
     return _read_images(paths, image_size, channels), np.asarray(labels)
@@ -449,32 +488,27 @@ def _read_images(paths: list[Path], image_size: Any, channels: Any) -> Array:
 
 
 def _load_dataset(dataset: Any, name: str) -> tuple[Array, Array | None]:
-    if not hasattr(dataset, "__len__"):
+    endless = isinstance(dataset, torch.utils.data.IterableDataset)
+    if endless or not hasattr(dataset, "__len__"):
         raise ValueError(
-            f"{name} is an iterable torch Dataset without a length; pass one with __len__ and "
-            "__getitem__"
+            f"{name} is an iterable torch Dataset; pass one with __len__ and __getitem__"
         )
     items = [dataset[i] for i in range(len(dataset))]
-    paired = bool(items) and isinstance(items[0], tuple | list)
-    images = [_one_image(item[0] if paired else item) for item in items]
-    labels = np.asarray([_one_label(item[1]) for item in items]) if paired else None
+    images = [_one_image(item[0] if isinstance(item, tuple | list) else item) for item in items]
+    paired = bool(items) and isinstance(items[0], tuple | list) and len(items[0]) > 1
+    labels = label_array([_one_label(item[1]) for item in items]) if paired else None
     return stack_images(images, name), labels
 
 
 def _one_image(image: Any) -> Array:
-    return tensor_to_array(image) if isinstance(image, Tensor) else np.asarray(image)
+    if isinstance(image, Tensor):
+        return tensor_to_array(image)
+    # the values of a PIL image with a palette are numbers of colours
+    return np.asarray(image.convert("RGB") if getattr(image, "mode", None) == "P" else image)
 
 
 def _one_label(label: Any) -> Any:
     return label.item() if isinstance(label, Tensor | np.generic) else label
-
-
-def _is_list_of(X: Any, kinds: tuple[type, ...]) -> bool:
-    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype.kind not in "UO"):
-        return False
-    if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0:
-        return False
-    return all(isinstance(x, kinds) for x in X)
 
 
 def _is_list_of_pictures(X: Any) -> bool:

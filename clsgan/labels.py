@@ -47,7 +47,7 @@ def read_labels(y: Any, minus_one: str = "auto") -> tuple[Array, npt.NDArray[np.
     """
     if minus_one not in MINUS_ONE:
         raise ValueError(f"minus_one={minus_one!r} is not valid; choose one of {list(MINUS_ONE)}")
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(label_array(y), warn=True)
     labeled = np.ones(len(y), dtype=bool)
     if y.dtype.kind == "O":
         labeled = np.array([not _is_missing(label) for label in y], dtype=bool)
@@ -59,6 +59,32 @@ def read_labels(y: Any, minus_one: str = "auto") -> tuple[Array, npt.NDArray[np.
     if labeled.any():
         check_classification_targets(y[labeled])
     return y, labeled
+
+
+def label_array(labels: Any) -> Any:
+    """Labels of a list as an array; anything but a list is handed back.
+
+    NumPy would turn None, NaN and numbers that stand beside strings into strings, that is, into
+    classes.
+
+    Parameters
+    ----------
+    labels : object
+
+    Returns
+    -------
+    array [N] or what was given
+        Of objects where strings and other things are mixed.
+
+    Examples
+    --------
+    >>> label_array(["cat", float("nan")])
+    array(['cat', nan], dtype=object)
+    """
+    if not isinstance(labels, list | tuple):
+        return labels
+    strings = {isinstance(label, str) for label in labels}
+    return np.array(labels, dtype=object) if len(strings) == 2 else np.asarray(labels)
 
 
 def marks_unlabeled(y: Array, minus_one: str) -> bool:
@@ -118,7 +144,7 @@ def encode_labels(y: Array, labeled: npt.NDArray[np.bool_]) -> tuple[Array, npt.
 
 
 def _is_missing(label: object) -> bool:
-    return label is None or (isinstance(label, float) and label != label)
+    return label is None or (isinstance(label, float | np.floating) and bool(np.isnan(label)))
 
 
 def _unmix(y: Array, labeled: npt.NDArray[np.bool_]) -> Array:
@@ -134,6 +160,8 @@ def _unmix(y: Array, labeled: npt.NDArray[np.bool_]) -> Array:
             "use strings or numbers, with None or NaN for unlabeled rows"
         )
     numbers = np.array(known.tolist())
+    if numbers.ndim != 1:
+        raise ValueError(f"y holds {known[0]!r}; a label is a number, a string or a boolean")
     filled = np.zeros(len(y), dtype=numbers.dtype)
     filled[labeled] = numbers
     assert_all_finite(filled, input_name="y")

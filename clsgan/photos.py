@@ -2,10 +2,8 @@
 
 import logging
 import os
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, overload
@@ -14,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgan.choices import one_of
+from clsgan.image_files import read_header, read_pixels
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .png .webp .bmp .gif .tif .tiff .pgm .ppm .pnm".split())
-# Only these are opened, whatever the name of a file says: others run programs (EPS) or are rare.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp"),
+        *(".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"),
+    )
+)
 AUTO_SIZE_CAP = 96  # pixels
 
 ImagePath = str | os.PathLike[str]
@@ -197,14 +199,16 @@ def read_images(
     if isinstance(paths, str | os.PathLike):
         raise ValueError(f"a sequence of paths is expected, got one: {paths}; see find_images")
     files = dict(enumerate(map(Path, paths)))
+    if not files:
+        raise ValueError("paths is empty: no image to read")
     failed: dict[int, Exception] = {}
-    headers = _each(lambda _, path: _read_header(path), files, failed, skip)
+    headers = _each(lambda _, path: read_header(path), files, failed, skip)
     size = size or _auto_size([shorter for shorter, _ in headers.values()])
     n_channels = n_channels or (1 if all(grey for _, grey in headers.values()) else 3)
     images = np.empty((len(files), *size, n_channels), dtype=np.uint8)
 
     def read(i: int, path: Path) -> None:
-        images[i] = _read_pixels(path, images.shape[1:])
+        images[i] = read_pixels(path, images.shape[1:])
 
     kept = np.array(list(_each(read, {i: files[i] for i in headers}, failed, skip)), dtype=np.int64)
     if len(kept) == 0:
@@ -249,13 +253,13 @@ def _check_size(image_size: object) -> tuple[int, int] | None:
     if isinstance(image_size, str) and image_size == "auto":
         return None
     pair = image_size if isinstance(image_size, Sequence) else (image_size, image_size)
-    whole = [isinstance(side, Integral) and side > 0 for side in pair]
-    if isinstance(image_size, str) or whole != [True, True]:
+    sides = [int(side) for side in pair if isinstance(side, Integral)]
+    if isinstance(image_size, str) or len(pair) != 2 or len(sides) != 2 or min(sides) < 1:
         raise ValueError(
             f"image_size={image_size!r} is not valid; give 'auto', a number of pixels, "
             "or (height, width)"
         )
-    return int(pair[0]), int(pair[1])
+    return sides[0], sides[1]
 
 
 def _check_channels(channels: object) -> int | None:
@@ -275,71 +279,3 @@ def _auto_size(shorter_sides: list[int]) -> tuple[int, int]:
         *(side, side, median),
     )
     return side, side
-
-
-def _read_header(path: Path) -> tuple[int, bool]:
-    """Shorter side in pixels, and whether the image is grey."""
-    with _opened(path) as image:
-        return min(image.size), image.mode in _GREY_MODES or image.mode.startswith("I;16")
-
-
-def _read_pixels(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
-    height, width, channels = shape
-    with _opened(path) as image:
-        enough = 2 * max(height, width)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that will do
-        image.draft(None, (enough, enough))
-        ImageOps.exif_transpose(image, in_place=True)
-        flat = _to_8_bits(image).convert("L" if channels == 1 else "RGB")
-        # Cut and resized in one step, so that a long strip never grows to its whole length.
-        zoom = min(flat.width / width, flat.height / height)
-        left, top = (flat.width - zoom * width) / 2, (flat.height - zoom * height) / 2
-        box = (left, top, flat.width - left, flat.height - top)
-        small = flat.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-        return np.asarray(small).reshape(shape)
-
-
-def _to_8_bits(image: Any) -> Any:
-    """16-bit grey to 8 bits, transparency over white."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("it has pixels of more than 16 bits; save it with 8 or 16 bits")
-        return Image.fromarray((values // 256).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The image, its size checked, its pixels not read yet; every failure names the path."""
-    from PIL import Image, UnidentifiedImageError
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no image at {path}")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise ValueError(
-                    f"its {image.width} x {image.height} pixels are more than "
-                    f"PIL.Image.MAX_IMAGE_PIXELS = {limit}"
-                )
-            yield image
-    except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
-        raise ValueError(f"{path} is not an image, or not one of {kinds}") from error
-    except (*_DECODER_ERRORS, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
-
-
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)

@@ -16,6 +16,7 @@ from clsgan.runlog import METRICS_FILE
 
 CONFIG, RESULTS, MODEL = "config.yaml", "results.json", "model"
 LABELS, PREDICTIONS = "labels.npz", "test_predictions.npz"
+NUMBERS = re.compile(r"\[\n\s+([-+.,\deE\s]+?)\n\s*\]")  # a list of numbers, spread over lines
 SAMPLES, CONFUSION = "samples.png", "confusion.png"
 
 
@@ -62,9 +63,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     Parameters
     ----------
     path : Path
-        Its folder must exist.
     content : bytes
-        The whole of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no folder to write it into.
 
     Examples
     --------
@@ -72,15 +76,45 @@ def write_bytes(path: Path, content: bytes) -> None:
     >>> from clsgan.run_folder import write_bytes
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_bytes(Path(folder) / "a.txt", b"whole")
-    ...     [file.name for file in Path(folder).iterdir()]
+    ...     os.listdir(folder)
     ['a.txt']
     """
+    check_parent(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_parent(path: str | Path) -> Path:
+    """Refuse a file whose folder is not there, before the work that it is to hold.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no folder to write it into.
+
+    Examples
+    --------
+    >>> from clsgan.run_folder import check_parent
+    >>> check_parent("a-folder-that-is-new/features.npy")
+    Traceback (most recent call last):
+    FileNotFoundError: there is no folder a-folder-that-is-new to write features.npy into
+    """
+    target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
+    return target
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -107,6 +141,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     {'error': 0.25}
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    text = NUMBERS.sub(lambda row: f"[{' '.join(row[1].split())}]", text)
     write_bytes(path, (text + "\n").encode())
 
 
@@ -148,7 +183,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        It is not there: the folder is no run folder, or the run did not finish.
+        It is not there.
     ValueError
         It is not JSON.
 
@@ -158,10 +193,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     _check_is_there(path)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    return content
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -178,7 +212,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     Raises
     ------
     FileNotFoundError
-        It is not there: the folder is no run folder, or the run did not finish.
+        It is not there.
 
     Examples
     --------
@@ -249,7 +283,7 @@ def discard_unstarted(folder: Path) -> None:
 def _next_numbered(parent: Path, name: str) -> Path:
     """One more than the greatest number in use, so that runs sort by when they were made."""
     pattern = re.compile(re.escape(name) + r"-(\d+)")
-    names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    names = os.listdir(parent) if parent.is_dir() else []
     used = [int(match[1]) for entry in names if (match := pattern.fullmatch(entry))]
     return parent / f"{name}-{max(used, default=0) + 1}"
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from numbers import Real
 
 WARM_UP = 0.1
 
@@ -36,7 +37,7 @@ class Budget:
         started: float | None = None,
     ) -> None:
         for name, value in (("max_steps", max_steps), ("time_limit", time_limit)):
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, Real) and value > 0):
                 raise ValueError(f"{name}={value!r} is not valid; it is above 0, or None")
         if max_steps is None and time_limit is None:
             raise ValueError("a budget needs max_steps or time_limit")

@@ -1,12 +1,11 @@
 """The three streams of a run: labeled, unlabeled and generated batches, endless and seeded."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+from clsgan.augment import Augment
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,8 @@ class EndlessSampler:
     def take(self, count: int) -> Tensor:
         """The next `count` indices of this process [count], int64."""
         wanted = count * self.world_size
+        if wanted and not self.n_rows:
+            raise ValueError(f"{wanted} rows are wanted of a stream without rows")
         while len(self.queue) < wanted:
             fresh = torch.randperm(self.n_rows, generator=self.generator)
             self.queue = torch.cat([self.queue, fresh])
@@ -224,9 +225,7 @@ class Streams:
 
     def noise(self, count: int) -> Tensor:
         """Standard normal noise [count, Z]."""
-        return torch.randn(
-            count, self.latent_dim, generator=self.generator, device=self.device
-        )
+        return torch.randn(count, self.latent_dim, generator=self.generator, device=self.device)
 
     def generated_classes(self, y_lab: Tensor, count: int) -> Tensor:
         """Classes [count] of generated rows: those of `y_lab`, then draws from the prior."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from clsgan.inputs import (
     check_images,
     check_same_row_scale,
     check_same_scale,
+    is_from_files,
     is_image_like,
     load_source,
     value_range,
@@ -51,6 +53,8 @@ class Units:
         kind = np.dtype(spec.dtype)
         if spec.is_image:
             values = np.clip(values, spec.low, spec.high)
+        if kind.kind in "iu":
+            values = np.clip(values, np.iinfo(kind).min, np.iinfo(kind).max)
         return (np.rint(values) if kind.kind in "iub" else values).astype(kind)
 
 
@@ -116,7 +120,7 @@ def read_training_data(
     >>> data.labeled.shape, data.unlabeled.shape, data.classes
     ((3, 1, 8, 8), (1, 1, 8, 8), array([0, 1, 2]))
     """
-    from_files = not (hasattr(X, "shape") or hasattr(X, "__array__"))
+    from_files = is_from_files(X)
     X, own_labels = load_source(X, "X", params["image_size"])
     y = own_labels if y is None else y
     if y is None:
@@ -125,7 +129,7 @@ def read_training_data(
     layout = "ND"
     if is_image:
         dtype = str(np.asarray(X).dtype)
-        X, layout = check_images(X, "X", params["layout"])
+        X, layout = check_images(X, "X", "NHWC" if from_files else params["layout"])
     else:
         X = check_rows(X, reset=True, name="X")
         dtype = str(X.dtype)
@@ -134,15 +138,13 @@ def read_training_data(
         raise ValueError(f"X has {len(X)} rows, but y has {len(y)} labels")
     classes, codes = encode_labels(y, known)
     labeled, unlabeled = X[known], X[~known]
-    range_ = _image_range(labeled, dtype, params) if is_image else (-1.0, 1.0)
+    range_ = _image_range(labeled, dtype, from_files, params) if is_image else (-1.0, 1.0)
     spec = InputSpec(tuple(X.shape[1:]), layout, dtype, *range_)
     if X_unlab is not None:
         more = read_unlabeled(X_unlab, spec, labeled, params, check_rows)
         unlabeled = np.concatenate([unlabeled, more]) if len(unlabeled) else more
     units = _find_units(spec, labeled, unlabeled)
-    return TrainingData(
-        labeled, unlabeled, codes, classes, spec, units, is_image and from_files
-    )
+    return TrainingData(labeled, unlabeled, codes, classes, spec, units, from_files)
 
 
 def read_unlabeled(
@@ -189,6 +191,8 @@ def read_unlabeled(
 def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Array:
     """Rows of later calls, in the form of the training rows.
 
+    The pixels of image files, 0 to 255, are brought to the values of the training images.
+
     Parameters
     ----------
     X : see `CLSGANClassifier.fit`
@@ -215,22 +219,26 @@ def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Arra
     """
     size = spec.shape[1:] if spec.is_image else "auto"
     channels = spec.shape[0] if spec.is_image else "auto"
-    rows, _ = load_source(X, name, size, channels)
+    rows, _ = load_source(X, name, size, channels, labelled=False)
     if not spec.is_image:
         if is_image_like(rows):
             raise ValueError(f"{name} holds images, but the training X held rows [N, D]")
-        return check_rows(rows, reset=False, name=name)
+        return _check_named(rows, name, check_rows)
     if not is_image_like(rows):
         raise ValueError(
             f"{name} has shape {np.shape(rows)}, but the training X held images of "
             f"{_dimensions(spec.shape)} (channels x height x width); pass a batch, [N, ...]"
         )
-    images, _ = check_images(rows, name, _layout_like(np.shape(rows), spec))
+    from_files = is_from_files(X)
+    layout = "NHWC" if from_files else _layout_like(np.shape(rows), spec)
+    images, _ = check_images(rows, name, layout)
     if images.shape[1:] != spec.shape:
         raise ValueError(
             f"{name} holds images of {_dimensions(images.shape[1:])} (channels x height x width), "
             f"but X of {_dimensions(spec.shape)}"
         )
+    if from_files and (spec.low, spec.high) != (0.0, 255.0):
+        images = (spec.low + (spec.high - spec.low) / 255 * images).astype(np.float32)
     return images
 
 
@@ -245,7 +253,7 @@ def check_predictable(images: Array, spec: InputSpec) -> None:
     Raises
     ------
     ValueError
-        If values of at most 1 follow training values of 64 and more, or the reverse.
+        If fractions of at most 1 follow training values of 16 and more, or the reverse.
 
     Examples
     --------
@@ -263,14 +271,30 @@ def check_predictable(images: Array, spec: InputSpec) -> None:
         )
 
 
-def _image_range(labeled: Array, dtype: str, params: Mapping[str, Any]) -> tuple[float, float]:
+def _image_range(
+    labeled: Array, dtype: str, from_files: bool, params: Mapping[str, Any]
+) -> tuple[float, float]:
     given = params["value_range"]
     if isinstance(given, str) and given == "auto":
-        return value_range(labeled, dtype)
-    low, high = (float(value) for value in given)
-    if not low < high:
-        raise ValueError(f"value_range={given!r} is not valid; it is (low, high) with low < high")
-    return low, high
+        return (0.0, 255.0) if from_files else value_range(labeled, dtype)
+    pair = tuple(given) if isinstance(given, list | tuple | np.ndarray) else ()
+    if not (len(pair) == 2 and all(isinstance(v, Real) for v in pair) and pair[0] < pair[1]):
+        raise ValueError(
+            f"value_range={given!r} is not valid; it is 'auto' or (low, high) with low < high"
+        )
+    if not np.isfinite(pair).all():
+        raise ValueError(f"value_range={given!r} is not valid; it is finite")
+    return float(pair[0]), float(pair[1])
+
+
+def _check_named(rows: Any, name: str, check_rows: CheckRows) -> Array:
+    """scikit-learn's check, whose messages call everything X."""
+    try:
+        return check_rows(rows, reset=False, name=name)
+    except ValueError as error:
+        if name == "X":
+            raise
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _find_units(spec: InputSpec, labeled: Array, unlabeled: Array) -> Units:

@@ -1,13 +1,15 @@
 """What the tests share: scikit-learn's digits, and a watch on the global random states."""
 
 import random
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_images
+
+from clsgan import CLSGANClassifier
 
 
 class DigitsSplit(NamedTuple):
@@ -44,3 +46,57 @@ def global_randomness_untouched() -> Iterator[None]:
     assert np.array_equal(keys, before[1][0]), "NumPy's random state moved"
     assert position == before[1][1], "NumPy's random state moved"
     assert torch.equal(torch.get_rng_state(), before[2]), "torch's random state moved"
+
+
+@pytest.fixture(scope="session")
+def photos() -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
+    """Pieces [N, side, side, 3] of scikit-learn's two photographs, and which one each is of."""
+    pictures = load_sample_images().images
+
+    def cut(side: int, each: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(0)
+        pieces = []
+        for picture in pictures:
+            tops = rng.integers(0, picture.shape[0] - side, each)
+            lefts = rng.integers(0, picture.shape[1] - side, each)
+            pieces += [
+                picture[top : top + side, left : left + side]
+                for top, left in zip(tops, lefts, strict=True)
+            ]
+        return np.stack(pieces), np.repeat([0, 1], each)
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., CLSGANClassifier]:
+    """Makes a classifier of images that trains in a moment: small networks, 3 steps, float32."""
+    defaults: dict[str, Any] = {
+        "loss_network_options": {"widths": (8, 8, 16)},
+        "generator_options": {"widths": (16, 8, 8)},
+        "latent_dim": 8,
+        "batch_size": 32,
+        "generated_batch_size": 8,
+        "max_steps": 3,
+        "augment": "none",
+        "accelerator": "cpu",
+        "precision": "32",
+        "random_state": 0,
+    }
+    return lambda **changes: CLSGANClassifier(**(defaults | changes))
+
+
+@pytest.fixture(scope="session")
+def tiny_rows() -> Callable[..., CLSGANClassifier]:
+    """Makes a classifier of rows that trains in a moment."""
+    defaults: dict[str, Any] = {
+        "loss_network_options": {"hidden": (16,)},
+        "generator_options": {"hidden": (16,)},
+        "latent_dim": 4,
+        "batch_size": 16,
+        "generated_batch_size": 8,
+        "max_steps": 3,
+        "accelerator": "cpu",
+        "random_state": 0,
+    }
+    return lambda **changes: CLSGANClassifier(**(defaults | changes))

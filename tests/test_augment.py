@@ -109,15 +109,20 @@ def test_wrong_names_and_shapes_say_why():
 
 
 def test_a_batch_of_256_takes_milliseconds():
-    x = torch.rand(256, 3, 32, 32) * 2 - 1
-    for name in ("weak", "medium", "strong"):
-        augment = build_augment(name, (3, 32, 32), flip=True)
-        seconds = []
-        for _ in range(7):
-            start = time.perf_counter()
-            augment(x, seeded())
-            seconds.append(time.perf_counter() - start)
-        assert min(seconds) < 0.1  # 10 ms is the aim; a busy machine gets ten times that
+    x = torch.rand(256, 3, 32, 32, generator=seeded()) * 2 - 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with its own clock: busy neighbours do not count
+    try:
+        for name in ("weak", "medium", "strong"):
+            augment = build_augment(name, (3, 32, 32), flip=True)
+            seconds = []
+            for _ in range(7):
+                start = time.thread_time()
+                augment(x, seeded())
+                seconds.append(time.thread_time() - start)
+            assert min(seconds) < 0.04  # measured: 3 to 6 ms
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_pipeline_matches_albumentations_run_by_hand(photos):

@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from numpydoc.validate import validate
@@ -93,12 +93,18 @@ def public_modules() -> Iterator[str]:
 
 
 def public_objects() -> dict[str, Any]:
-    """Public functions and classes written in the package, by dotted name."""
+    """Public functions and classes written in the package, by dotted name; protocols do nothing."""
     found: dict[str, Any] = {}
     for module_name in public_modules():
         for name, thing in vars(importlib.import_module(module_name)).items():
             written_here = getattr(thing, "__module__", None) == module_name
-            if not name.startswith("_") and written_here and isinstance(thing, type | FunctionType):
+            if (
+                name.startswith("_")
+                or not written_here
+                or Protocol in getattr(thing, "__bases__", ())
+            ):
+                continue
+            if isinstance(thing, type | FunctionType):
                 found[f"{module_name}.{name}"] = thing
     return found
 

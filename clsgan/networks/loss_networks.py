@@ -26,7 +26,7 @@ class SmallLossNetwork(nn.Module):
     input_shape : tuple of int
         (C, H, W); any size.
     n_classes : int
-    widths : sequence of int, default=(64, 128, 256)
+    widths : sequence of int, default=(32, 64, 128)
         Channels of the stages. Multiples of 32 suit the hardware.
 
     Attributes
@@ -46,7 +46,7 @@ class SmallLossNetwork(nn.Module):
         input_shape: Sequence[int],
         n_classes: int,
         *,
-        widths: Sequence[int] = (64, 128, 256),
+        widths: Sequence[int] = (32, 64, 128),
     ) -> None:
         super().__init__()
         widths = check_widths("widths", widths)

@@ -1,6 +1,8 @@
 """The objectives by name: which losses, margins and weights a run minimises."""
 
+import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -95,8 +97,14 @@ OBJECTIVES: dict[str, Objective] = {
 CHOICES = {
     "open_class": ("all", "margins", "unlabeled"),
     "unlabeled_fakes": ("prior", "shared"),
-    "margin_norm": (1, 2),
     "unlabeled": tuple(UNLABELED),
+}
+WEIGHTS = {
+    "hinge_weight",
+    "unlabeled_weight",
+    "margin_scale",
+    "unlabeled_hinge_weight",
+    "label_smoothing",
 }
 
 
@@ -126,15 +134,15 @@ def build_objective(name: str, **changes: Any) -> Objective:
     """
     objective = one_of("objective", name, OBJECTIVES)
     given = {key: value for key, value in changes.items() if value is not None}
-    for key, valid in CHOICES.items():
-        if key in given and given[key] not in valid:
-            raise ValueError(f"{key}={given[key]!r} is not valid; choose one of {list(valid)}")
-    for key in ("hinge_weight", "unlabeled_weight", "margin_scale", "unlabeled_hinge_weight"):
-        if key in given and not given[key] >= 0:
+    for key in CHOICES.keys() & given.keys():
+        one_of(key, given[key], dict.fromkeys(CHOICES[key]))
+    if "margin_norm" in given and given["margin_norm"] not in (1, 2):
+        raise ValueError(f"margin_norm={given['margin_norm']!r} is not valid; it is 1 or 2")
+    for key in WEIGHTS & given.keys():
+        if not isinstance(given[key], Real) or not 0 <= given[key] < math.inf:
             raise ValueError(f"{key}={given[key]!r} is not valid; it is a number >= 0")
-    if not 0 <= given.get("label_smoothing", 0) < 1:
+    if not given.get("label_smoothing", 0) < 1:
         raise ValueError(
             f"label_smoothing={given['label_smoothing']!r} is not valid; it is in [0, 1)"
         )
     return replace(objective, **given)
-

@@ -1,0 +1,79 @@
+"""A finished run can be tested again, and says so when its data have changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsgan.config import load_recipe
+from clsgan.data import load_data
+from clsgan.estimator import CLSGANClassifier
+from clsgan.finished_run import class_names, evaluate_run, sample_picture
+from clsgan.recipe import run_recipe
+from clsgan.run_folder import model_folder, read_arrays, write_arrays
+
+SHORT = ["estimator.max_steps=5", "estimator.time_limit=null", "estimator.batch_size=32"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    run_recipe(load_recipe("digits", [*SHORT, f"run={folder}", "baselines=[]"]), verbose=0)
+    return folder
+
+
+def test_the_stored_error_is_reproduced(run: Path) -> None:
+    numbers = evaluate_run(run)
+    assert numbers["error"] == numbers["stored_error"] and numbers["n"] == 500
+    assert numbers["changed_predictions"] == 0
+
+
+def test_a_run_whose_data_have_changed_is_refused(run: Path) -> None:
+    stored = read_arrays(run / "test_predictions.npz")
+    write_arrays(run / "test_predictions.npz", **{**stored, "y": stored["y"][::-1]})
+    try:
+        with pytest.raises(ValueError, match="the data are not those of"):
+            evaluate_run(run)
+    finally:
+        write_arrays(run / "test_predictions.npz", **stored)
+
+
+def test_a_folder_of_images_gives_the_same_error(run: Path, tmp_path: Path) -> None:
+    data = load_data("digits")
+    for k, (pixels, y) in enumerate(zip(data.x_test[:60], data.y_test[:60], strict=True)):
+        (tmp_path / str(y)).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / str(y) / f"{k}.png")
+    numbers = evaluate_run(run, tmp_path)
+    model = CLSGANClassifier.load(model_folder(run))
+    assert numbers["n"] == 60 and "stored_error" not in numbers
+    expected = 1 - model.score(data.x_test[:60], data.y_test[:60])
+    assert numbers["error"] == pytest.approx(expected)
+    (tmp_path / "ten").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "ten" / "a.png")
+    with pytest.raises(ValueError, match="does not know: ten"):
+        evaluate_run(run, tmp_path)
+
+
+def test_samples_are_drawn_by_seed(run: Path) -> None:
+    model = CLSGANClassifier.load(model_folder(run))
+    names = class_names(run, model)
+    assert names == [str(k) for k in range(10)]
+
+    def pixels(seed: int) -> np.ndarray:
+        (axes,) = sample_picture(model, names, per_class=2, seed=seed).axes
+        return np.asarray(axes.images[0].get_array())
+
+    assert pixels(0).shape == (2 * 8 + 1, 10 * 8 + 9, 3)
+    np.testing.assert_array_equal(pixels(0), pixels(0))
+    assert (pixels(0) != pixels(1)).any()
+
+
+def test_what_cannot_be_drawn_is_explained(run: Path) -> None:
+    rows = CLSGANClassifier(max_steps=2).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ValueError, match="fitted on rows, not on images"):
+        sample_picture(rows, ["a", "b"])
+    with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
+        sample_picture(CLSGANClassifier.load(model_folder(run)), ["x"] * 10, per_class=0)

@@ -1,0 +1,143 @@
+"""A recipe leaves a whole run folder, or none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsgan.config import load_recipe
+from clsgan.data import load_data
+from clsgan.estimator import CLSGANClassifier
+from clsgan.recipe import run_recipe, summary
+from clsgan.run_folder import read_arrays, read_json
+
+SHORT = ["estimator.max_steps=5", "estimator.time_limit=null", "estimator.batch_size=32"]
+Run = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The digits recipe, five steps, both baselines."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    config = load_recipe("digits", [*SHORT, f"run={folder}", "data.seed=3"])
+    return folder, run_recipe(config, verbose=0)
+
+
+def test_the_run_folder_is_complete(run: Run) -> None:
+    folder, results = run
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "labels.npz", "metrics.jsonl", "tensorboard", "model"),
+        *("test_predictions.npz", "samples.png", "confusion.png", "results.json"),
+    }
+    assert list((folder / "tensorboard").iterdir()) and results["folder"] == str(folder)
+
+
+def test_results_hold_the_error_the_split_and_the_machine(run: Run) -> None:
+    folder, results = run
+    stored = read_json(folder / "results.json")
+    assert {**stored, "folder": str(folder)} == results
+    assert stored["split"]["name"] == "digits.seed3@100" and stored["n_test"] == 500
+    assert [row["method"] for row in stored["methods"]] == [
+        *("clsgan", "supervised", "label_spreading")
+    ]
+    assert all(row["n_test"] == 500 and 0 <= row["error"] < 1 for row in stored["methods"])
+    assert stored["methods"][0]["steps"] == stored["methods"][1]["steps"] == 5
+    assert stored["versions"]["torch"] and stored["machine"]["cores"] >= 1
+    assert np.sum(stored["report"]["confusion"]) == 500
+
+
+def test_the_config_can_be_trained_again(run: Run) -> None:
+    folder, _ = run
+    text = (folder / "config.yaml").read_text()
+    assert "digits.seed3@100" in text.splitlines()[0] and "torch " in text.splitlines()[1]
+    config = load_recipe(folder / "config.yaml")
+    assert (config.name, config.data.seed, config.estimator["max_steps"]) == ("digits", 3, 5)
+    assert config.run is None
+
+
+def test_labels_are_the_rows_that_were_drawn(run: Run) -> None:
+    folder, results = run
+    labels = read_arrays(folder / "labels.npz")
+    assert np.bincount(load_data("digits").y_train[labels["rows"]]).tolist() == [10] * 10
+    assert str(labels["split"]) == "digits.seed3@100"
+    assert str(labels["hash"]) == results["split"]["hash"]
+
+
+def test_metrics_reach_the_last_step(run: Run) -> None:
+    lines = [json.loads(line) for line in (run[0] / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 5
+
+
+def test_the_model_predicts_what_was_reported(run: Run) -> None:
+    folder, results = run
+    data, model = load_data("digits"), CLSGANClassifier.load(folder / "model")
+    assert model.score(data.x_test, data.y_test) == pytest.approx(1 - results["error"])
+
+
+def test_pictures_are_pictures(run: Run) -> None:
+    for name in ("samples.png", "confusion.png"):
+        with Image.open(run[0] / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_the_same_seed_draws_the_same_result(run: Run, tmp_path: Path) -> None:
+    overrides = [*SHORT, f"run={tmp_path}/again", "data.seed=3", "baselines=[]"]
+    again = run_recipe(load_recipe("digits", overrides), verbose=0)
+    assert again["report"] == run[1]["report"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("estimator.loss_network=smal", "did you mean 'small'"),
+        ("estimator.max_steps=-1", "max_steps"),
+        ("baselines=[supervise]", "did you mean 'supervised'"),
+        ("data.labels=5", "n_labels=5"),
+        ("data.name=digit", "did you mean 'digits'"),
+    ],
+)
+def test_what_is_wrong_leaves_nothing_behind(tmp_path: Path, override: str, message: str) -> None:
+    config = load_recipe("digits", [*SHORT, f"run={tmp_path}/a", override])
+    with pytest.raises(ValueError) as caught:
+        run_recipe(config, verbose=0)
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_never_overwritten(run: Run) -> None:
+    before = (run[0] / "results.json").read_bytes()
+    with pytest.raises(FileExistsError, match="never overwrites"):
+        run_recipe(load_recipe("digits", [*SHORT, f"run={run[0]}"]), verbose=0)
+    assert (run[0] / "results.json").read_bytes() == before
+
+
+def test_without_a_generator_there_is_no_grid(tmp_path: Path) -> None:
+    overrides = [*SHORT, f"run={tmp_path}/a", "estimator.generator=null", "baselines=[]"]
+    results = run_recipe(load_recipe("digits", overrides), verbose=0)
+    assert not (tmp_path / "a" / "samples.png").exists()
+    assert "samples.png" not in summary(results) and "confusion.png" in summary(results)
+
+
+def test_a_folder_of_photos(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for level, name in ((40, "dark"), (200, "light")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(8):
+            pixels = rng.normal(level, 10, (20 + k, 24, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{k}.jpg")
+    (tmp_path / "photos.more").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos.more" / "x.png")
+    overrides = [
+        *(f"data.path={tmp_path}/photos", f"data.unlabeled={tmp_path}/photos.more"),
+        *(f"run={tmp_path}/a", "estimator.image_size=16", "data.labels=4", *SHORT),
+    ]
+    results = run_recipe(load_recipe("folder", overrides), verbose=0)
+    assert results["split"]["name"] == "photos.seed0@4" and results["n_test"] == 4
+    assert results["split"]["n_unlabeled"] == 16 - 4 - 4 + 1
+    assert list(results["report"]["per_class_error"]) == ["dark", "light"]
+    assert "held out" in summary(results)
