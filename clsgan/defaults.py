@@ -9,7 +9,8 @@ from clsgan.choices import one_of
 from clsgan.inputs import InputSpec
 from clsgan.objectives import build_objective
 from clsgan.schedules import SCHEDULES
-from clsgan.trainer import OPTIMIZERS, Settings
+from clsgan.settings import Settings
+from clsgan.train_state import OPTIMIZERS
 
 OBJECTIVE_FIELDS = (
     "hinge_weight",

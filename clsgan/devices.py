@@ -36,7 +36,7 @@ def has_hardware_bf16(device_type: str) -> bool:
     False
     """
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu":
         return False
     if not hasattr(torch.cpu, "get_capabilities"):  # older torch does not tell

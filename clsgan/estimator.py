@@ -23,16 +23,15 @@ from torch import Tensor, nn
 from clsgan.defaults import resolve_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks
-from clsgan.inference import predict_arrays
+from clsgan.inference import generate_arrays, predict_arrays
 from clsgan.inputs import from_nchw, load_source
-from clsgan.labels import marks_unlabeled, read_labels
+from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.objectives import build_objective, outlier_probability
 from clsgan.saving import describe, restore
 from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
 
 Array = npt.NDArray[Any]
-SAMPLE_CHUNK = 256
 
 
 class CLSGANClassifier(
@@ -485,7 +484,9 @@ class CLSGANClassifier(
         rng = check_random_state(random_state)
         codes = self._codes_to_sample(n_samples, y, rng)
         noise = rng.standard_normal((n_samples, self.latent_dim)).astype(np.float32)
-        rows = self._generate(torch.from_numpy(noise), torch.from_numpy(codes))
+        rows = generate_arrays(
+            self.generator_, torch.from_numpy(noise), torch.from_numpy(codes), self.device_
+        )
         X = self.units_.restore(rows, self.spec_)
         X = from_nchw(X, self.spec_.layout) if self.spec_.is_image else X
         return np.ascontiguousarray(X), self.classes_[codes]
@@ -591,7 +592,7 @@ class CLSGANClassifier(
         self.layout_ = data.spec.layout if data.spec.is_image else None
         self.n_features_in_ = int(np.prod(data.spec.shape))
         self.loss_network_, self.generator_ = fitted.loss_network, fitted.generator
-        self._n_features_out = int(fitted.loss_network.num_features)
+        self._n_features_out = fitted.n_features
         self.history_, self.n_steps_ = fitted.history, fitted.n_steps
         self.precision_, self.device_ = fitted.precision, fitted.device_type
         self.validation_error_ = fitted.validation_error
@@ -634,12 +635,3 @@ class CLSGANClassifier(
         if unknown:
             raise ValueError(f"y holds {unknown}, not among classes_={self.classes_.tolist()}")
         return np.array([index[label] for label in wanted])
-
-    def _generate(self, noise: Tensor, codes: Tensor) -> Array:
-        generator = self.generator_.eval()
-        with torch.inference_mode():
-            parts = [
-                generator(z.to(self.device_), c.to(self.device_)).float().cpu()
-                for z, c in zip(noise.split(SAMPLE_CHUNK), codes.split(SAMPLE_CHUNK), strict=True)
-            ]
-        return np.asarray(torch.cat(parts).numpy())

@@ -19,10 +19,12 @@ from clsgan.networks import build_generator, build_loss_network, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
+from clsgan.settings import Settings
 from clsgan.splits import split_validation
 from clsgan.streams import RowStore, Streams
-from clsgan.trainer import Settings, TrainState, prepare_state, train
-from clsgan.training_data import TrainingData, Units
+from clsgan.train_state import TrainState, prepare_state
+from clsgan.trainer import train
+from clsgan.training_data import TrainingData
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,6 +43,8 @@ class Fitted:
     loss_network, generator : nn.Module
         With averaged weights, in evaluation mode; the generator may be None.
     history : list of dict
+    n_features : int
+        F, the width of the loss network's features.
     n_steps, n_rows_seen : int
     seconds : float
         Of the steps alone.
@@ -55,6 +59,7 @@ class Fitted:
 
     loss_network: nn.Module
     generator: nn.Module | None
+    n_features: int
     history: list[dict[str, Any]]
     n_steps: int
     n_rows_seen: int
@@ -124,6 +129,7 @@ def fit_networks(
     return Fitted(
         loss_network=network,
         generator=generator,
+        n_features=_count_features(network, data),
         history=log.records,
         n_steps=state.step,
         n_rows_seen=state.rows_seen,
@@ -278,6 +284,12 @@ def _build_networks(
         seed=seed + 1,
     )
     return network, generator
+
+
+def _count_features(network: nn.Module, data: TrainingData) -> int:
+    row = torch.from_numpy(data.units.standardise(data.labeled[:1]))
+    with torch.inference_mode():
+        return int(network(row.to(next(network.parameters()).device))[1].shape[1])
 
 
 def _some_images(data: TrainingData, seed: int) -> Tensor:

@@ -125,3 +125,39 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def generate_arrays(
+    generator: nn.Module, noise: Tensor, codes: Tensor, device: str = "cpu"
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Rows that a generator makes, as networks see them.
+
+    Parameters
+    ----------
+    generator : nn.Module
+        (z [b, Z], y [b]) -> x [b, ...].
+    noise : Tensor [N, Z]
+    codes : Tensor [N], int64
+        Class indices.
+    device : str
+        Where the generator is.
+
+    Returns
+    -------
+    array [N, ...], float32
+
+    Examples
+    --------
+    >>> class Shift(nn.Module):
+    ...     def forward(self, z, y):
+    ...         return z + y[:, None]
+    >>> generate_arrays(Shift(), torch.zeros(3, 1), torch.tensor([0, 1, 2])).ravel()
+    array([0., 1., 2.], dtype=float32)
+    """
+    generator.eval()
+    with torch.inference_mode():
+        parts = [
+            generator(noise[i : i + CHUNK].to(device), codes[i : i + CHUNK].to(device))
+            for i in range(0, len(noise), CHUNK)
+        ]
+    return np.asarray(torch.cat(parts).float().cpu().numpy())

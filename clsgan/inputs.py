@@ -337,7 +337,7 @@ def value_range(X: Array, dtype: str) -> tuple[float, float]:
         if low >= 0 and 64 <= high <= 255:
             return 0.0, 127.0 if np.dtype(dtype) == np.int8 else 255.0
         return min(low, 0.0), max(high, 1.0)
-    if -1 <= low and high <= 1:
+    if low >= -1 and high <= 1:
         return (0.0 if low >= 0 else -1.0), 1.0
     return min(low, 0.0), max(high, min(low, 0.0) + 1.0)
 

@@ -45,6 +45,11 @@ class Units:
 
     def standardise(self, X: Array) -> Array:
         """Values as networks see them, float32."""
+        if self.offset.ndim == 0:
+            pixels = X.astype(np.float32)
+            pixels -= np.float32(self.offset)
+            pixels /= np.float32(self.scale)
+            return pixels
         return ((X - self.offset) / self.scale).astype(np.float32)
 
     def restore(self, x: Array, spec: InputSpec) -> Array:

@@ -1,0 +1,55 @@
+"""What the training loop needs to know."""
+
+from dataclasses import dataclass
+
+from clsgan.objectives import Objective
+from clsgan.streams import BatchSizes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop needs to know, resolved from the estimator's parameters.
+
+    Attributes
+    ----------
+    objective : Objective
+    batch_size : int
+        Real rows a step, over all processes.
+    unlabeled_share : float
+        Share of them that are unlabeled once the unlabeled stream is on.
+    unlabeled_start : float
+        Share of the budget after which it is on.
+    generated_batch_size : int
+        Generated rows a step, over all processes; 0 turns the generated stream off.
+    generator_interval : int
+        The generated stream takes part in every so many steps.
+    optimizer, schedule : str
+        Keys of `OPTIMIZERS` and of `clsgan.schedules.SCHEDULES`.
+    learning_rate, generator_learning_rate, weight_decay, average_decay : float
+
+    Examples
+    --------
+    >>> from clsgan.objectives import OBJECTIVES
+    >>> Settings(OBJECTIVES["paper"]).sizes(0.0, has_unlabeled=True, world_size=1)
+    BatchSizes(labeled=64, unlabeled=192, generated=64)
+    """
+
+    objective: Objective
+    batch_size: int = 256
+    unlabeled_share: float = 0.75
+    unlabeled_start: float = 0.0
+    generated_batch_size: int = 64
+    generator_interval: int = 1
+    optimizer: str = "sgd"
+    schedule: str = "linear"
+    learning_rate: float = 0.2
+    generator_learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    average_decay: float = 0.99
+
+    def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
+        """Rows of each stream for one process at a point of the run."""
+        mine = max(self.batch_size // world_size, 2)
+        on = has_unlabeled and progress >= self.unlabeled_start
+        unlabeled = min(round(mine * self.unlabeled_share), mine - 1) if on else 0
+        return BatchSizes(mine - unlabeled, unlabeled, self.generated_batch_size // world_size)

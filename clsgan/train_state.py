@@ -1,0 +1,156 @@
+"""The networks of a run with their optimisers and running averages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from clsgan.lipschitz import decay_groups
+from clsgan.schedules import SCHEDULES
+from clsgan.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass
+class TrainState:
+    """The networks of a run, their running averages and their optimisers.
+
+    Examples
+    --------
+    >>> TrainState.__dataclass_fields__["step"].default
+    0
+    """
+
+    loss_network: Any
+    loss_optimizer: Any
+    average_loss_network: AveragedModel
+    generator: Any = None
+    generator_optimizer: Any = None
+    average_generator: AveragedModel | None = None
+    step: int = 0
+    rows_seen: int = 0
+
+
+def prepare_state(
+    fabric: "Fabric", loss_network: nn.Module, generator: nn.Module | None, settings: Settings
+) -> TrainState:
+    """Put the networks on the device and give each its optimiser and its running average.
+
+    Parameters
+    ----------
+    fabric : Fabric
+        Launched.
+    loss_network, generator : nn.Module
+        Plain modules; they are trained in place.
+    settings : Settings
+
+    Returns
+    -------
+    TrainState
+
+    Examples
+    --------
+    See `clsgan.estimator`, where it is called.
+    """
+    average_of = _averager(settings.average_decay)
+    loss_network = loss_network.to(memory_format=torch.channels_last)
+    optimizer = OPTIMIZERS[settings.optimizer](
+        decay_groups(loss_network, settings.weight_decay), settings.learning_rate
+    )
+    wrapped, optimizer = fabric.setup(loss_network, optimizer)
+    state = TrainState(wrapped, optimizer, average_of(loss_network))
+    if generator is not None:
+        generator = generator.to(memory_format=torch.channels_last)
+        optimizer = OPTIMIZERS["adam"](
+            decay_groups(generator, 0.0), settings.generator_learning_rate
+        )
+        state.generator, state.generator_optimizer = fabric.setup(generator, optimizer)
+        state.average_generator = average_of(generator)
+    return state
+
+
+def set_learning_rates(state: TrainState, settings: Settings, progress: float, n_rows: int) -> None:
+    """Set the learning rates of both optimisers for the next step.
+
+    Parameters
+    ----------
+    state : TrainState
+    settings : Settings
+    progress : float
+        Share of the budget that is spent.
+    n_rows : int
+        Labeled and unlabeled rows of the run; an epoch sees as many.
+
+    Examples
+    --------
+    See `clsgan.trainer.train`.
+    """
+    epoch = state.rows_seen / n_rows
+    factor = SCHEDULES[settings.schedule](progress, epoch)
+    for group in state.loss_optimizer.param_groups:
+        group["lr"] = settings.learning_rate * factor
+    if state.generator_optimizer is not None:
+        for group in state.generator_optimizer.param_groups:
+            group["lr"] = settings.generator_learning_rate * factor
+
+
+def update_averages(state: TrainState) -> None:
+    """Blend the weights after a step into the running averages.
+
+    Parameters
+    ----------
+    state : TrainState
+
+    Examples
+    --------
+    See `clsgan.trainer.train`.
+    """
+    state.average_loss_network.update_parameters(state.loss_network.module)
+    if state.average_generator is not None:
+        state.average_generator.update_parameters(state.generator.module)
+
+
+def _averager(decay: float) -> Callable[[nn.Module], AveragedModel]:
+    """Running averages of weights and buffers; the first steps weigh as in a plain mean."""
+
+    @torch.no_grad()
+    def blend(averages: Any, values: Any, count: Tensor | int) -> None:
+        share = 1.0 - min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, share)
+            else:
+                average.copy_(value)
+
+    def of(module: nn.Module) -> AveragedModel:
+        average = AveragedModel(module, multi_avg_fn=blend, use_buffers=True)
+        for parameter in average.parameters():
+            parameter.requires_grad_(False)
+        average.eval()
+        return average
+
+    return of
+
+
+def _sgd(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+
+
+def _adam(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.5, 0.999))
+
+
+def _adamw(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=learning_rate)
+
+
+OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+}

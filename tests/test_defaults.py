@@ -1,0 +1,128 @@
+"""What None and "auto" come to."""
+
+import pytest
+from torch import nn
+
+from clsgan import CLSGANClassifier
+from clsgan.defaults import OBJECTIVE_FIELDS, TRAINING_FIELDS, default_steps, resolve_settings
+from clsgan.inputs import InputSpec
+from clsgan.trainer import Settings
+
+COLOUR = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
+ROWS = InputSpec((4,), "ND", "float64")
+
+
+def settings(spec: InputSpec = COLOUR, **params) -> Settings:
+    return resolve_settings(CLSGANClassifier(**params).get_params(), spec)
+
+
+def test_paper_trains_as_section_7_says() -> None:
+    paper = settings(objective="paper")
+    sizes = paper.sizes(0.0, has_unlabeled=True, world_size=1)
+    assert (sizes.labeled, sizes.unlabeled, sizes.generated) == (64, 64, 128)
+    assert (paper.optimizer, paper.learning_rate, paper.schedule) == ("adam", 1e-3, "step_decay")
+    assert paper.objective.unlabeled == "margin" and paper.objective.open_class == "all"
+    assert paper == settings(ROWS, objective="paper")
+
+
+def test_rows_and_images_have_defaults_of_their_own() -> None:
+    assert settings().optimizer == "sgd" and settings(ROWS).optimizer == "adamw"
+    assert settings(loss_network="small") == settings()
+    for network in ("timm:resnet18", nn.Linear(2, 2)):
+        assert settings(loss_network=network).optimizer == "adamw"
+
+
+@pytest.mark.parametrize("spec", [COLOUR, ROWS])
+@pytest.mark.parametrize("objective", ["default", "paper"])
+def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
+    given = {
+        "batch_size": 10,
+        "unlabeled_share": 0.3,
+        "unlabeled_start": 0.2,
+        "generated_batch_size": 7,
+        "generator_interval": 3,
+        "optimizer": "adam",
+        "schedule": "constant",
+        "learning_rate": 0.01,
+        "generator_learning_rate": 0.02,
+        "weight_decay": 0.0,
+        "average_decay": 0.5,
+    }
+    assert set(given) == set(TRAINING_FIELDS)
+    found = settings(spec, objective=objective, **given)
+    assert {name: getattr(found, name) for name in given} == given
+    changes = {
+        "hinge_weight": 0.0,
+        "unlabeled_weight": 0.4,
+        "margin_scale": 0.0,
+        "margin_norm": 2,
+        "open_class": "unlabeled",
+        "unlabeled_fakes": "shared",
+        "unlabeled_hinge_weight": 0.6,
+        "label_smoothing": 0.0,
+    }
+    assert set(changes) == set(OBJECTIVE_FIELDS)
+    found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)
+    assert {name: getattr(found.objective, name) for name in changes} == changes
+    assert found.objective.unlabeled == "fixmatch"
+
+
+def test_without_a_generator_nothing_is_generated() -> None:
+    assert settings(generator=None).generated_batch_size == 0
+    assert settings(generator=None, objective="paper").generated_batch_size == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"objective": "paper", "batch_size": 512},
+        {"objective": "paper", "unlabeled_share": 0.25},
+        {"unlabeled_fakes": "prior"},
+        {"unlabeled_fakes": "prior", "batch_size": 40},
+    ],
+)
+def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
+    sizes = settings(**params).sizes(1.0, has_unlabeled=True, world_size=1)
+    assert sizes.unlabeled > 0
+    assert sizes.generated - sizes.labeled == sizes.unlabeled  # eq. 18 pairs them by index
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"optimizer": "sdg"}, "optimizer='sdg' is not known; did you mean 'sgd'"),
+        ({"schedule": "cosine"}, "schedule='cosine' is not known"),
+        ({"objective": "papper"}, "objective='papper' .* did you mean 'paper'"),
+        ({"unlabeled": "softlabels"}, "unlabeled='softlabels' .* did you mean 'soft_labels'"),
+        ({"batch_size": 0}, "batch_size=0 is not valid; it is a whole number >= 1"),
+        ({"batch_size": 32.5}, r"batch_size=32\.5"),
+        ({"batch_size": "32"}, "batch_size='32'"),
+        ({"generator_interval": 0}, "generator_interval=0"),
+        ({"generated_batch_size": -1}, "generated_batch_size=-1 .* >= 0"),
+        ({"learning_rate": 0.0}, r"learning_rate=0\.0 is not valid; it is a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"learning_rate": "fast"}, "learning_rate='fast'"),
+        ({"generator_learning_rate": float("inf")}, "generator_learning_rate=inf"),
+        ({"weight_decay": -1e-9}, "weight_decay=-1e-09"),
+        ({"unlabeled_share": 1.1}, r"unlabeled_share=1\.1 is not valid; it is in \[0, 1\]"),
+        ({"unlabeled_start": -0.1}, "unlabeled_start=-0.1"),
+        ({"average_decay": None, "unlabeled_share": "0.5"}, "unlabeled_share='0.5'"),
+        ({"average_decay": 2}, "average_decay=2"),
+    ],
+)
+def test_what_is_not_valid_is_named(params, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**params)
+
+
+def test_resolving_changes_no_table() -> None:
+    before = settings(), settings(objective="paper"), settings(ROWS)
+    settings(batch_size=3, generator=None, learning_rate=9.0)
+    settings(objective="paper", generator=None)
+    assert before == (settings(), settings(objective="paper"), settings(ROWS))
+
+
+def test_steps_by_the_number_of_rows() -> None:
+    assert default_steps(10, 256) == 300
+    assert default_steps(60_000, 256) == int(20 * 60_000 / 256)
+    assert default_steps(10**7, 64) == 10_000

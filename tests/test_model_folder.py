@@ -1,0 +1,204 @@
+"""Two files that run nothing: whole, readable, and never in the way of what is there."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from clsgan import model_folder
+from clsgan.model_folder import DOCUMENT, FORMAT, TENSORS, read_model, write_model
+
+WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(True)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_model(tmp_path / "model", WEIGHTS, {"kind": "test", "names": ["ä"]})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_round_trip(folder):
+    tensors, document = read_model(folder)
+    assert document == {"format": FORMAT, "kind": "test", "names": ["ä"]}
+    assert set(tensors) == set(WEIGHTS)
+    for name, tensor in WEIGHTS.items():
+        assert torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype
+
+
+def test_tensors_that_share_memory_or_have_gaps(tmp_path):
+    base = torch.arange(12.0).view(3, 4)
+    given = {"one": base, "same": base, "column": base[:, 1], "turned": base.T}
+    tensors, _ = read_model(write_model(tmp_path / "model", given, {}))
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in given.items())
+
+
+def test_only_two_files_in_a_folder_others_may_read(folder):
+    assert sorted(path.name for path in folder.iterdir()) == [DOCUMENT, TENSORS]
+    assert folder.stat().st_mode & 0o755 == 0o755
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+
+
+def test_parents_are_made(tmp_path):
+    assert read_model(write_model(tmp_path / "a" / "b", WEIGHTS, {}))
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model("model", WEIGHTS, {})
+    assert read_model("model")[1] == {"format": FORMAT}
+
+
+# Reading what is not right
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model folder at .*nowhere"):
+        read_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", [DOCUMENT, TENSORS])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("name", [DOCUMENT, TENSORS])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_file_is_named(folder, name, share):
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: int(share * (len(whole) - 2))])
+    with pytest.raises(ValueError, match=f"{name} is truncated or corrupt"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("name", [DOCUMENT, TENSORS])
+def test_a_pickle_is_not_opened(folder, name):
+    class Evil:
+        def __reduce__(self):
+            return (Path(folder / "ran").touch, ())
+
+    (folder / name).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match=f"{name} is truncated or corrupt"):
+        read_model(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_newer_format(folder):
+    (folder / DOCUMENT).write_text(json.dumps({"format": FORMAT + 1}))
+    with pytest.raises(ValueError, match=f"has format {FORMAT + 1}.*reads up to {FORMAT}; update"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "3", "null", "{}", '{"format": "1"}', '{"format": null}', '{"format": 1.5}'],
+)
+def test_json_that_is_no_model(folder, text):
+    (folder / DOCUMENT).write_text(text)
+    with pytest.raises(ValueError, match="is not a clsgan model file"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("text", ['{"format": true}', '{"format": 0}', '{"format": -3}'])
+def test_formats_that_never_were(folder, text):
+    (folder / DOCUMENT).write_text(text)
+    with pytest.raises(ValueError, match="is not a clsgan model file"):
+        read_model(folder)
+
+
+def test_deeply_nested_json(folder):
+    (folder / DOCUMENT).write_text('{"format": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(ValueError, match="is truncated or corrupt"):
+        read_model(folder)
+
+
+def test_a_document_of_absurd_size(folder):
+    with (folder / DOCUMENT).open("ab") as file:
+        file.truncate(model_folder.MAX_DOCUMENT_BYTES + 1)
+    with pytest.raises(ValueError, match="larger than"):
+        read_model(folder)
+
+
+# Writing never destroys
+
+
+def test_an_existing_model_is_kept_unless_told(folder):
+    before = contents(folder)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write_model(folder, {}, {"new": 1})
+    assert contents(folder) == before
+    write_model(folder, {}, {"new": 1}, overwrite=True)
+    assert read_model(folder) == ({}, {"format": FORMAT, "new": 1})
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "the old one is gone"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_never_replaced(tmp_path, overwrite):
+    target = tmp_path / "thesis"
+    target.mkdir()
+    (target / "chapter.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="give another folder"):
+        write_model(target, WEIGHTS, {}, overwrite=overwrite)
+    assert contents(target) == {"chapter.txt": b"years of work"}
+
+
+def test_a_model_folder_with_something_added_is_not_replaced(folder):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        write_model(folder, {}, {}, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_is_not_replaced(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="is a file; give a folder"):
+        write_model(tmp_path / "file", WEIGHTS, {}, overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model", WEIGHTS, {"kind": "test"})
+    assert read_model(tmp_path / "model")[1]["kind"] == "test"
+
+
+@pytest.mark.parametrize("step", ["weights", "document", "rename"])
+def test_a_failure_on_the_way_leaves_the_old_model_whole(folder, monkeypatch, step):
+    before = contents(folder)
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    if step == "weights":
+        monkeypatch.setattr("safetensors.torch.save_file", fail)
+    elif step == "document":
+        monkeypatch.setattr(Path, "write_text", fail)
+    else:
+        rename = Path.rename
+        monkeypatch.setattr(
+            Path,
+            "rename",
+            lambda self, target: (
+                fail() if (self / "model.json").exists() and "new" in (self / DOCUMENT).read_text()
+                else rename(self, target)
+            ),
+        )
+    with pytest.raises(OSError, match="no space left"):
+        write_model(folder, {}, {"new": 1}, overwrite=True)
+    monkeypatch.undo()
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+
+
+def test_what_json_cannot_hold_is_not_half_written(folder):
+    before = contents(folder)
+    for document in ({"a": float("nan")}, {"a": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            write_model(folder, {}, document, overwrite=True)
+    assert contents(folder) == before
