@@ -591,6 +591,8 @@ class CLSGANClassifier(
         self.image_shape_ = data.spec.shape if data.spec.is_image else None
         self.layout_ = data.spec.layout if data.spec.is_image else None
         self.n_features_in_ = int(np.prod(data.spec.shape))
+        if data.spec.is_image and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_  # of rows in an earlier fit
         self.loss_network_, self.generator_ = fitted.loss_network, fitted.generator
         self._n_features_out = fitted.n_features
         self.history_, self.n_steps_ = fitted.history, fitted.n_steps
@@ -608,7 +610,8 @@ class CLSGANClassifier(
         how = "assumed from the shape" if self.layout == "auto" else "as given"
         return (
             f"{n} labeled and {u} unlabeled images of {h}x{w} pixels, {c} channel(s); layout "
-            f"{spec.layout} ({how}), values {spec.low:g}..{spec.high:g}, {len(data.classes)} classes"
+            f"{spec.layout} ({how}), values {spec.low:g}..{spec.high:g}, "
+            f"{len(data.classes)} classes"
         )
 
     def _forward(self, X: Any, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:

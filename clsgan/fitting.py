@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ def fit_networks(
     return Fitted(
         loss_network=network,
         generator=generator,
-        n_features=_count_features(network, data),
+        n_features=int(cast(Any, network).num_features),
         history=log.records,
         n_steps=state.step,
         n_rows_seen=state.rows_seen,
@@ -284,12 +284,6 @@ def _build_networks(
         seed=seed + 1,
     )
     return network, generator
-
-
-def _count_features(network: nn.Module, data: TrainingData) -> int:
-    row = torch.from_numpy(data.units.standardise(data.labeled[:1]))
-    with torch.inference_mode():
-        return int(network(row.to(next(network.parameters()).device))[1].shape[1])
 
 
 def _some_images(data: TrainingData, seed: int) -> Tensor:

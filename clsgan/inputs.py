@@ -208,8 +208,6 @@ def resolve_layout(shape: Sequence[int], layout: str, name: str = "X") -> str:
         first, last = shape[1] in counts, shape[3] in counts
         if first != last:
             return "NCHW" if first else "NHWC"
-        if first and last:
-            break
     raise ValueError(
         f"{name} has shape {tuple(shape)}: which axis holds the channels cannot be told; "
         "pass layout='NHWC' or layout='NCHW'"

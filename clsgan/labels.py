@@ -137,8 +137,8 @@ def encode_labels(y: Array, labeled: npt.NDArray[np.bool_]) -> tuple[Array, npt.
     classes, codes = np.unique(y[labeled], return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only, {classes.tolist()[0]!r}, in its {int(labeled.sum())} labeled rows; "
-            "a classifier needs at least two classes"
+            f"y has one class only, {classes.tolist()[0]!r}, in its {int(labeled.sum())} labeled "
+            "rows; a classifier needs at least two classes"
         )
     return classes, codes.astype(np.int64)
 

@@ -117,14 +117,16 @@ def _read_document(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_DOCUMENT_BYTES:
         raise ValueError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes: no model file")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        parsed = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is truncated or corrupt: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+    document: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    number = document.get("format")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"{path} is not a clsgan model file: it names no format")
-    if document["format"] > FORMAT:
+    if number > FORMAT:
         raise ValueError(
-            f"{path} has format {document['format']}, this version of clsgan reads up to {FORMAT}; "
+            f"{path} has format {number}, this version of clsgan reads up to {FORMAT}; "
             "update clsgan"
         )
     return document

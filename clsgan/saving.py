@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clsgan._version import __version__
 from clsgan.choices import unknown_name
+from clsgan.devices import PRECISIONS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network
 from clsgan.training_data import Units
@@ -103,6 +104,8 @@ def restore(
         estimator.history_ = list(document["history"])
         for name in PLAIN:
             setattr(estimator, name, fitted[name])
+        if estimator.precision_ not in list(filter(None, PRECISIONS.values())):
+            raise ValueError(f"the model file has an unknown precision, {estimator.precision_!r}")
         estimator._n_features_out = int(fitted["n_features_out"])
         estimator.validation_error_ = fitted["validation_error"]
         if fitted["feature_names_in"] is not None:
@@ -110,7 +113,8 @@ def restore(
         has_generator = bool(fitted["has_generator"])
         estimator.units_ = _units(tensors, estimator.spec_)
         estimator.class_prior_ = tensors["class_prior"].numpy()
-    except (KeyError, TypeError, AttributeError) as error:
+        _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the model file is not whole: {error!r}") from error
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
     estimator.layout_ = estimator.spec_.layout if estimator.spec_.is_image else None
@@ -123,10 +127,13 @@ def restore(
 def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     part, options = getattr(estimator, name), getattr(estimator, f"{name}_options")
     shape, n_classes = estimator.spec_.shape, len(estimator.classes_)
-    if name == "loss_network":
-        network = build_loss_network(part, shape, n_classes, _no_download(options))
-    else:
-        network = build_generator(part, shape, n_classes, estimator.latent_dim, options)
+    try:
+        if name == "loss_network":
+            network = build_loss_network(part, shape, n_classes, _no_download(options))
+        else:
+            network = build_generator(part, shape, n_classes, estimator.latent_dim, options)
+    except RuntimeError as error:
+        raise ValueError(f"{name}={part!r} with {options} cannot be built: {error}") from error
     state = {
         key.removeprefix(f"{name}."): tensor
         for key, tensor in tensors.items()
@@ -136,7 +143,8 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"the saved weights do not fit {name}={part!r}: {error}") from error
-    return network.eval()
+    # as in training: another memory format takes other kernels, and their last digits differ
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def _no_download(options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -151,7 +159,10 @@ def _parameters(
     for key in given:
         if key not in valid:
             raise ValueError(unknown_name("parameter", key, valid))
-    parameters = {key: value for key, value in stored.items() if key in valid}
+    unknown = sorted(set(stored) - set(valid))
+    if unknown:
+        raise ValueError(f"the model file has parameters that this version has not: {unknown}")
+    parameters = dict(stored)
     for key, value in parameters.items():
         if isinstance(value, dict) and OMITTED in value:
             if key in NETWORKS and key not in given:
@@ -185,10 +196,12 @@ def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spec(stored: Mapping[str, Any]) -> InputSpec:
-    spec = InputSpec(**stored)
-    return InputSpec(
-        tuple(int(size) for size in spec.shape), spec.layout, spec.dtype, spec.low, spec.high
-    )
+    shape = tuple(int(size) for size in stored["shape"])
+    spec = InputSpec(**{**stored, "shape": shape})
+    axes = {"ND": 1, "NHW": 3, "NHWC": 3, "NCHW": 3}.get(spec.layout)
+    if axes != len(shape) or np.dtype(spec.dtype).kind not in "biuf" or not spec.low < spec.high:
+        raise ValueError(f"the model file describes an input that is not valid: {dict(stored)}")
+    return spec
 
 
 def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:
@@ -197,4 +210,11 @@ def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:
 
 def _units(tensors: Mapping[str, Tensor], spec: InputSpec) -> Units:
     offset, scale = (tensors[f"units.{name}"].numpy() for name in ("offset", "scale"))
+    _check_shape("units", offset, 1 if spec.is_image else spec.shape[0])
+    _check_shape("units", scale, len(offset))
     return Units(offset[0], scale[0]) if spec.is_image else Units(offset, scale)
+
+
+def _check_shape(name: str, array: npt.NDArray[Any], length: int) -> None:
+    if array.shape != (length,):
+        raise ValueError(f"the model file has {name} of shape {array.shape}; {(length,)} is needed")

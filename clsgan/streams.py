@@ -142,9 +142,14 @@ class RowStore:
         """The rows of an index [B] as networks see them, float32 on the device."""
         if self.rows.device == self.device:
             index = index.to(self.device)
-        # index_select keeps channels_last, plain indexing does not
-        picked = self.rows.index_select(0, index).to(self.device, non_blocking=True)
+        picked = self._pick(index).to(self.device, non_blocking=True)
         return (picked.float() - self.offset) / self.scale
+
+    def _pick(self, index: Tensor) -> Tensor:
+        """Stored rows; images stay channels_last, which `index_select` on four axes would undo."""
+        if self.rows.dim() != 4:
+            return self.rows.index_select(0, index)
+        return self.rows.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
 
 
 class Streams:

@@ -133,7 +133,8 @@ def read_training_data(
     is_image = is_image_like(X)
     layout = "ND"
     if is_image:
-        dtype = str(np.asarray(X).dtype)
+        X = _as_array(X, "X")
+        dtype = str(X.dtype)
         X, layout = check_images(X, "X", "NHWC" if from_files else params["layout"])
     else:
         X = check_rows(X, reset=True, name="X")
@@ -236,7 +237,7 @@ def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Arra
         )
     from_files = is_from_files(X)
     layout = "NHWC" if from_files else _layout_like(np.shape(rows), spec)
-    images, _ = check_images(rows, name, layout)
+    images, _ = check_images(_as_array(rows, name), name, layout)
     if images.shape[1:] != spec.shape:
         raise ValueError(
             f"{name} holds images of {_dimensions(images.shape[1:])} (channels x height x width), "
@@ -289,7 +290,19 @@ def _image_range(
         )
     if not np.isfinite(pair).all():
         raise ValueError(f"value_range={given!r} is not valid; it is finite")
+    low, high = float(labeled.min()), float(labeled.max())
+    span = pair[1] - pair[0]
+    if low < pair[0] - span or high > pair[1] + span:
+        raise ValueError(f"X has values in {low:g}..{high:g}, far outside of value_range={given!r}")
     return float(pair[0]), float(pair[1])
+
+
+def _as_array(X: Any, name: str) -> Array:
+    """Nested lists as an array; NumPy's own message does not say which input is ragged."""
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"{name} holds images of different shapes; resize them") from error
 
 
 def _check_named(rows: Any, name: str, check_rows: CheckRows) -> Array:

@@ -67,7 +67,7 @@ ARRAYS = {
         ["X holds images of different shapes"],
     ),
     "no dataset": (lambda x: TensorDataset(torch.zeros(0, 8, 8)), ["X is empty"]),
-    "rows of pixels of other lengths": (lambda x: [[[1, 2], [3]] for _ in x], ["X"]),
+    "rows of pixels of other lengths": (lambda x: [[[1, 2], [3]] for _ in x], ["X holds"]),
     "nothing": (lambda x: None, ["2D array"]),
 }
 
@@ -134,7 +134,10 @@ UNLABELED = {
     ),
     "rows": (lambda x: x.reshape(len(x), 64), ["X_unlab", "(1197, 64)", "1x8x8", "[N, ...]"]),
     "one image": (lambda x: x[0], ["X_unlab", "(8, 8)", "1x8x8", "[N, ...]"]),
-    "a scale of 1": (lambda x: x / 16, ["X_unlab has values in 0..1", "X have 0..16", "same scale"]),
+    "a scale of 1": (
+        lambda x: x / 16,
+        ["X_unlab has values in 0..1", "X have 0..16", "same scale"],
+    ),
     "a scale of 255": (
         lambda x: (x * 15.9).astype(np.uint8),
         ["X_unlab has values in 0..255", "X have 0..16", "value_range=(low, high)"],
@@ -176,7 +179,7 @@ def test_unlabeled_colour_on_the_scale_of_floats(refuses, photos):
 
 def test_values_beyond_the_range_given(refuses, photos):
     X, y = photos(8, 8)
-    refuses(["value_range", "255", "0..1"], X, y, value_range=(0, 1))
+    refuses(["value_range=(0, 1)", "0..255"], X, y, value_range=(0, 1))
 
 
 # Parameters

@@ -6,7 +6,7 @@ from torch import nn
 from clsgan import CLSGANClassifier
 from clsgan.defaults import OBJECTIVE_FIELDS, TRAINING_FIELDS, default_steps, resolve_settings
 from clsgan.inputs import InputSpec
-from clsgan.trainer import Settings
+from clsgan.settings import Settings
 
 COLOUR = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
 ROWS = InputSpec((4,), "ND", "float64")

@@ -72,7 +72,9 @@ def test_datasets(tiny, digits, expected):
     tensors = TensorDataset(torch.tensor(digits.x_lab), torch.tensor(digits.y_lab))
     rest = TensorDataset(torch.tensor(digits.x_unl[:60]), torch.zeros(60, dtype=torch.int64))
     model = tiny().fit(tensors, X_unlab=rest)
-    assert (model.predict_loss(digits.x_test[:20]) == expected).all(), "labels of X_unlab are unused"
+    assert (model.predict_loss(digits.x_test[:20]) == expected).all(), (
+        "labels of X_unlab are unused"
+    )
     test = Pictures(digits.x_test, digits.y_test)
     assert model.score(test) == model.score(digits.x_test, digits.y_test)
 
@@ -209,9 +211,7 @@ SCALES = {
 
 @pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
 @pytest.mark.parametrize("scale", SCALES)
-def test_samples_come_in_the_units_and_layout_of_the_training_images(
-    tiny, digits, scale, layout
-):
+def test_samples_come_in_the_units_and_layout_of_the_training_images(tiny, digits, scale, layout):
     change, low, high = SCALES[scale]
     axis = {"NHW": (), "NHWC": (3,), "NCHW": (1,)}[layout]
     X = np.expand_dims(change(digits.x_lab), axis)

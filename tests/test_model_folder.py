@@ -57,7 +57,7 @@ def test_a_relative_folder(tmp_path, monkeypatch):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no model folder at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no model folder at .*nowhere"):
         read_model(tmp_path / "nowhere")
 
 
@@ -185,7 +185,8 @@ def test_a_failure_on_the_way_leaves_the_old_model_whole(folder, monkeypatch, st
             Path,
             "rename",
             lambda self, target: (
-                fail() if (self / "model.json").exists() and "new" in (self / DOCUMENT).read_text()
+                fail()
+                if (self / "model.json").exists() and "new" in (self / DOCUMENT).read_text()
                 else rename(self, target)
             ),
         )

@@ -31,7 +31,9 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.fixture
 def rows(digits):
     """Digits as rows: X_lab, y_lab, as many unlabeled rows, X_test."""
-    flat = [x.reshape(len(x), 64).astype(float) for x in (digits.x_lab, digits.x_unl, digits.x_test)]
+    flat = [
+        x.reshape(len(x), 64).astype(float) for x in (digits.x_lab, digits.x_unl, digits.x_test)
+    ]
     return flat[0], digits.y_lab, flat[1][:100], flat[2]
 
 
@@ -77,7 +79,9 @@ def dump_joblib(model):
 
 
 @pytest.mark.parametrize(
-    "copied", [lambda model: pickle.loads(pickle.dumps(model)), dump_joblib], ids=["pickle", "joblib"]
+    "copied",
+    [lambda model: pickle.loads(pickle.dumps(model)), dump_joblib],
+    ids=["pickle", "joblib"],
 )
 def test_pickles_predict_and_sample_the_same(tiny, digits, copied):
     model = tiny().fit(digits.x_lab, digits.y_lab, digits.x_unl[:50])
@@ -170,9 +174,7 @@ def test_a_pipeline_with_transform_input_scales_unlabeled_rows(tiny_rows, rows):
         )
         pipeline.fit(1000 * X, y, X_unlab=1000 * X_unlab)
     scaler = StandardScaler().fit(1000 * X)
-    by_hand = tiny_rows().fit(
-        scaler.transform(1000 * X), y, scaler.transform(1000 * X_unlab)
-    )
+    by_hand = tiny_rows().fit(scaler.transform(1000 * X), y, scaler.transform(1000 * X_unlab))
     expected = by_hand.predict_proba(scaler.transform(1000 * X_test))
     assert np.allclose(pipeline.predict_proba(1000 * X_test), expected, atol=1e-6)
 
@@ -212,11 +214,11 @@ def test_bad_parameters_in_a_search_speak(tiny, digits):
 
 
 def test_set_output(tiny_rows, rows):
-    polars = pytest.importorskip("polars")
+    pandas = pytest.importorskip("pandas")
     X, y, _, X_test = rows
-    model = tiny_rows().fit(X, y).set_output(transform="polars")
+    model = tiny_rows().fit(X, y).set_output(transform="pandas")
     frame = model.transform(X_test)
-    assert isinstance(frame, polars.DataFrame)
+    assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == list(model.get_feature_names_out())
 
 

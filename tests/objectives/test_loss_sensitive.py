@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -65,6 +65,7 @@ def test_outlier_probability_is_what_the_classes_leave() -> None:
     assert_close(outlier_probability(logits), expected)
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(scores)
 def test_classes_and_outlier_share_one(a: list[float]) -> None:
     logits = torch.tensor([a], dtype=torch.float64)
@@ -72,6 +73,7 @@ def test_classes_and_outlier_share_one(a: list[float]) -> None:
     assert float(total) == pytest.approx(1, abs=1e-12)
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(scores)
 def test_the_one_changes_no_order_of_the_classes(a: list[float]) -> None:
     logits = torch.tensor([a], dtype=torch.float64)
@@ -203,6 +205,7 @@ def test_wgan_slope_drops_the_margin() -> None:
         assert (cost - margin).tolist() == (real - fake).tolist()
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.floats(-100, 100), st.floats(-3, 1))
 def test_a_cost_is_never_below_its_argument_and_equal_to_positive_ones(a, slope) -> None:
     cost = float(leaky_cost(slope)(torch.tensor(a, dtype=torch.float64)))

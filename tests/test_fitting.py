@@ -1,0 +1,153 @@
+"""How the parts of a run are chosen and put together."""
+
+import numpy as np
+import pytest
+import torch
+
+from clsgan import fitting
+from clsgan.defaults import default_steps
+from clsgan.fitting import choose_augment
+from clsgan.inputs import InputSpec
+
+GREY = InputSpec((1, 16, 16), "NHW", "uint8", 0.0, 255.0)
+COLOUR = InputSpec((3, 16, 16), "NHWC", "uint8", 0.0, 255.0)
+PHOTO = InputSpec((3, 48, 48), "NHWC", "uint8", 0.0, 255.0)
+ROWS = InputSpec((4,), "ND", "float64")
+
+
+def augmented(images, from_files=False, spec=COLOUR, generated=False, **changes):
+    params = {"augment": "auto", "flip": "auto", "objective": "default"} | changes
+    pair = choose_augment(params, spec, from_files)
+    return pair[generated](images, torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    pieces, _ = photos(48, 20)
+    return torch.from_numpy(pieces / 127.5 - 1).float().permute(0, 3, 1, 2)
+
+
+# Augmentation
+
+
+def test_auto_augments_images_but_not_rows_and_not_for_the_paper(images):
+    small = images[..., :16, :16]
+    assert not torch.equal(augmented(small), small)
+    assert torch.equal(augmented(small, objective="paper"), small)
+    assert torch.equal(augmented(small, augment="none"), small)
+    rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(augmented(rows, spec=ROWS), rows)
+
+
+def test_auto_is_medium(images):
+    small = images[..., :16, :16]
+    assert torch.equal(augmented(small), augmented(small, augment="medium"))
+    assert not torch.equal(augmented(small), augmented(small, augment="strong"))
+
+
+def flips(images, **options):
+    """How many of many copies of one image that differs from its mirror come out mirrored."""
+    ramp = torch.linspace(-1, 1, 16).expand(64, images, 16, 16).contiguous()
+    out = augmented(ramp, augment="weak", **options)
+    return int((out[..., -4:].mean(dim=(1, 2, 3)) < out[..., :4].mean(dim=(1, 2, 3))).sum())
+
+
+def test_flips_are_for_colour_unless_told():
+    assert 16 < flips(3, spec=COLOUR) < 48
+    assert flips(1, spec=GREY) == 0
+    assert flips(3, spec=COLOUR, flip=False) == 0
+    assert 16 < flips(1, spec=GREY, flip=True) < 48
+
+
+def test_large_files_go_through_albumentations(images, monkeypatch):
+    made = []
+    pipeline = fitting.photo_pipeline
+    monkeypatch.setattr(
+        fitting, "photo_pipeline", lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip)
+    )
+    augmented(images, from_files=False, spec=PHOTO)
+    augmented(images[..., :16, :16], from_files=True, spec=COLOUR)
+    assert made == [], "neither arrays nor small files"
+    out = augmented(images, from_files=True, spec=PHOTO)
+    assert made == [(48, 48)] and out.shape == images.shape
+    assert not torch.equal(out, images)
+
+
+def test_generated_rows_of_a_pipeline_get_a_family_that_gradients_pass(images):
+    import albumentations
+
+    pipeline = albumentations.Compose([albumentations.HorizontalFlip(p=1.0)])
+    real = augmented(images, augment=pipeline, spec=PHOTO)
+    assert torch.allclose(real, images.flip(3), atol=1 / 127)
+    x = images.clone().requires_grad_()
+    augmented(x, augment=pipeline, spec=PHOTO, generated=True).sum().backward()
+    assert x.grad is not None and bool((x.grad != 0).any())
+
+
+def test_names_give_both_kinds_of_rows_the_same(images):
+    params = {"augment": "strong", "flip": "auto", "objective": "default"}
+    real, generated = choose_augment(params, COLOUR, from_files=False)
+    assert real is generated
+
+
+def test_unknown_names_have_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'strong'"):
+        choose_augment({"augment": "strongly", "flip": "auto", "objective": "default"}, GREY, False)
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "steps"),
+    [(10, 128, 300), (1797, 256, 300), (40_000, 256, 3125), (10**7, 128, 10_000)],
+)
+def test_twenty_passes_within_bounds(n_rows, batch_size, steps):
+    assert default_steps(n_rows, batch_size) == steps
+
+
+def test_without_a_budget_the_default_is_made(tiny_rows, digits, monkeypatch):
+    monkeypatch.setattr(fitting, "default_steps", lambda n_rows, batch_size: n_rows // batch_size)
+    X, X_unlab = digits.x_lab.reshape(100, 64), digits.x_unl[:60].reshape(60, 64)
+    model = tiny_rows(max_steps=None, batch_size=16).fit(X, digits.y_lab, X_unlab)
+    assert model.n_steps_ == 160 // 16
+
+
+def test_a_time_limit_alone_is_not_cut_by_steps(tiny_rows, digits):
+    model = tiny_rows(max_steps=None, time_limit=1.5).fit(
+        digits.x_lab.reshape(100, 64), digits.y_lab
+    )
+    assert model.fit_time_ < 2.2 and model.n_steps_ > 50
+
+
+# Parts
+
+
+def test_the_stem_is_fitted_to_the_images_of_the_run(tiny, digits):
+    """Its filters whiten patches: another set of images gives another stem."""
+    one = tiny(max_steps=1).fit(digits.x_lab, digits.y_lab)
+    other = tiny(max_steps=1).fit(digits.x_lab[:, ::-1], digits.y_lab)
+    first, second = (
+        {n: t for n, t in model.loss_network_.state_dict().items() if n.startswith("stem")}
+        for model in (one, other)
+    )
+    assert first and any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_networks_come_back_ready_to_predict_and_to_train(tiny, digits):
+    model = tiny(max_steps=1).fit(digits.x_lab, digits.y_lab)
+    for network in (model.loss_network_, model.generator_):
+        assert not network.training
+        assert any(p.requires_grad for p in network.parameters())
+
+
+def test_images_seen_are_counted_while_training(tiny, digits):
+    model = tiny(max_steps=4, unlabeled_start=0.0).fit(digits.x_lab, digits.y_lab, digits.x_unl)
+    seconds = 4 * 32 / model.images_per_second_
+    assert 0 < seconds <= model.fit_time_
+
+
+def test_no_generated_rows_is_no_generated_stream(tiny, digits):
+    model = tiny(generated_batch_size=0).fit(digits.x_lab, digits.y_lab)
+    assert "hinge" not in model.history_[-1]
+    assert np.isfinite(model.predict_loss(digits.x_test)).all()
