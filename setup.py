@@ -9,7 +9,15 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "clsgan/_version.py").read_text())[1]
 
 METRICS = ["torch-fidelity>=0.4"]
-DEV = ["import-linter>=2.1", "mypy>=1.15", "numpydoc>=1.8", "pytest>=8", "ruff>=0.12"]
+DEV = [
+    "hypothesis>=6.100",
+    "import-linter>=2.1",
+    "mypy>=1.15",
+    "numpydoc>=1.8",
+    "pandas>=2.2",
+    "pytest>=8",
+    "ruff>=0.12",
+]
 
 setup(
     name="clsgan",

@@ -5,6 +5,6 @@ Sign convention: a loss is low on real data and high on generated data.
 
 from clsgan._version import __version__
 from clsgan.estimator import CLSGANClassifier
-from clsgan.inputs import Unlabeled
+from clsgan.sources import Unlabeled
 
 __all__ = ["CLSGANClassifier", "Unlabeled", "__version__"]

@@ -68,8 +68,9 @@ ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "optimizer": "adamw",
     "learning_rate": 3e-3,
     "weight_decay": 1e-2,
+    "generator_interval": 2,
 }
-STEP_RANGE = (300, 10_000)
+STEP_RANGE = (200, 10_000)
 PASSES = 20
 SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
 
@@ -109,7 +110,10 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
     if params["generator"] is None:
         training["generated_batch_size"] = 0
     _check_training(training)
-    return Settings(objective=objective, **training)
+    _check_parameters(params)
+    settings = Settings(objective=objective, **training)
+    _check_prior_fakes(settings)
+    return settings
 
 
 def default_steps(n_rows: int, batch_size: int) -> int:
@@ -124,12 +128,12 @@ def default_steps(n_rows: int, batch_size: int) -> int:
     Returns
     -------
     int
-        Twenty passes over all rows, at least 300 and at most 10,000 steps.
+        Twenty passes over all rows, at least 200 and at most 10,000 steps.
 
     Examples
     --------
     >>> default_steps(50, 128), default_steps(40_000, 256)
-    (300, 3125)
+    (200, 3125)
     """
     return int(min(max(PASSES * n_rows / batch_size, STEP_RANGE[0]), STEP_RANGE[1]))
 
@@ -159,6 +163,30 @@ def _check_training(training: Mapping[str, Any]) -> None:
     for name in ("unlabeled_share", "unlabeled_start", "average_decay"):
         if not _is_within(training[name], 0, 1):
             raise ValueError(f"{name}={training[name]!r} is not valid; it is in [0, 1]")
+
+
+def _check_parameters(params: Mapping[str, Any]) -> None:
+    """Refuse numbers of the estimator that are not part of the settings."""
+    for name in ("latent_dim", "max_steps"):
+        value = params[name]
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name}={value!r} is not valid; it is a whole number >= 1")
+    value = params["validation_fraction"]
+    if not _is_within(value, 0, 1) or value == 1:
+        raise ValueError(f"validation_fraction={value!r} is not valid; it is in [0, 1)")
+
+
+def _check_prior_fakes(settings: Settings) -> None:
+    """Refuse a batch in which no generated row is left to stand against unlabeled ones."""
+    if settings.objective.unlabeled_fakes != "prior" or not settings.generated_batch_size:
+        return
+    labeled = settings.sizes(1.0, has_unlabeled=True, world_size=1).labeled
+    if settings.generated_batch_size <= labeled and settings.objective.unlabeled != "none":
+        raise ValueError(
+            f"generated_batch_size={settings.generated_batch_size} leaves none for the unlabeled "
+            f"rows beside {labeled} labeled ones; give more than {labeled}, or "
+            "unlabeled_fakes='shared'"
+        )
 
 
 def _is_within(value: object, low: float, high: float) -> bool:

@@ -24,7 +24,7 @@ from clsgan.defaults import resolve_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks
 from clsgan.inference import generate_arrays, predict_arrays
-from clsgan.inputs import from_nchw, load_source
+from clsgan.inputs import from_nchw
 from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.objectives import build_objective, outlier_probability
@@ -81,7 +81,7 @@ class CLSGANClassifier(
     max_steps : int, optional
     time_limit : float, optional
         Seconds of `fit`, preparations included. The learning rate is fitted to the budget. With
-        neither, twenty passes over all rows are made, from 300 to 10,000 steps. Only runs bounded
+        neither, twenty passes over all rows are made, from 200 to 10,000 steps. Only runs bounded
         by `max_steps` can be repeated exactly.
     batch_size : int, optional
         Real rows a step, labeled and unlabeled.
@@ -323,8 +323,7 @@ class CLSGANClassifier(
         (1, 2)
         """
         check_is_fitted(self)
-        objective = build_objective(self.objective, open_class=self.open_class)
-        return self._forward(X, lambda logits, features: objective.losses(logits))
+        return self._forward(self._rows(X)[0], self._losses)
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities, the softmax of the class scores.
@@ -348,7 +347,7 @@ class CLSGANClassifier(
         >>> model.predict_proba([[0.5]]).sum().round(6)
         np.float64(1.0)
         """
-        scores = self._forward(X, lambda logits, features: logits).astype(np.float64)
+        scores = self._forward(self._rows(X)[0], lambda logits, features: logits).astype(np.float64)
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
@@ -383,12 +382,12 @@ class CLSGANClassifier(
         1.0
         """
         check_is_fitted(self)
-        X, own_labels = load_source(X, "X", self._image_size())
+        rows, own_labels = self._rows(X, labelled=y is None)
         minus_one = "class" if -1 in self.classes_.tolist() else "unlabeled"
         y, known = read_labels(own_labels if y is None else y, minus_one)
         if not known.any():
             raise ValueError("y has no labeled row to score")
-        predicted = self.predict(X)
+        predicted = self.classes_[self._forward(rows, self._losses).argmin(axis=1)]
         if len(predicted) != len(y):
             raise ValueError(f"X has {len(predicted)} rows, but y has {len(y)} labels")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
@@ -415,7 +414,7 @@ class CLSGANClassifier(
         >>> model.transform([[0.5]]).shape[1] == len(model.get_feature_names_out())
         True
         """
-        return self._forward(X, lambda logits, features: features)
+        return self._forward(self._rows(X)[0], lambda logits, features: features)
 
     def outlier_score(self, X: Any) -> Array:
         """Probability that a row belongs to none of the classes, ``1 / (1 + sum_k exp a_k(x))``.
@@ -440,7 +439,7 @@ class CLSGANClassifier(
         >>> bool(0 < model.outlier_score([[0.5]])[0] < 1)
         True
         """
-        return self._forward(X, lambda logits, features: outlier_probability(logits))
+        return self._forward(self._rows(X)[0], lambda logits, features: outlier_probability(logits))
 
     def sample(
         self,
@@ -569,9 +568,6 @@ class CLSGANClassifier(
         )
         return rows
 
-    def _image_size(self) -> Any:
-        return self.spec_.shape[1:] if self.spec_.is_image else "auto"
-
     def _previous(self, data: TrainingData) -> tuple[nn.Module, nn.Module | None] | None:
         if not hasattr(self, "loss_network_"):
             return None
@@ -614,12 +610,19 @@ class CLSGANClassifier(
             f"{len(data.classes)} classes"
         )
 
-    def _forward(self, X: Any, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:
+    def _rows(self, X: Any, labelled: bool = False) -> tuple[Array, Array | None]:
+        """Checked rows to predict, and the labels that their source carries."""
         check_is_fitted(self)
-        rows = read_like(X, self.spec_, "X", self._check_rows)
+        rows, labels = read_like(X, self.spec_, "X", self._check_rows, labelled)
         if self.spec_.is_image:
             check_predictable(rows, self.spec_)
+        return rows, labels
 
+    def _losses(self, logits: Tensor, features: Tensor) -> Tensor:
+        """L(x, y) [b, K] of the objective."""
+        return build_objective(self.objective, open_class=self.open_class).losses(logits)
+
+    def _forward(self, rows: Array, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:
         def get(part: slice) -> Tensor:
             return torch.from_numpy(self.units_.standardise(rows[part])).to(self.device_)
 

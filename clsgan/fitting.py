@@ -23,7 +23,7 @@ from clsgan.settings import Settings
 from clsgan.splits import split_validation
 from clsgan.streams import RowStore, Streams
 from clsgan.train_state import TrainState, prepare_state
-from clsgan.trainer import train
+from clsgan.trainer import explained_out_of_memory, train
 from clsgan.training_data import TrainingData
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def fit_networks(
     precision = choose_precision(params["precision"], device_type, data.spec.is_image)
     train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
     budget = _budget(data, settings, params, started)
-    with flushed_denormals(), seeded(seed, device_type):
+    with flushed_denormals(), seeded(seed, device_type), explained_out_of_memory(settings):
         fabric = make_fabric(device_type, precision)
-        networks = previous or _build_networks(data, params, seed)
+        networks = previous or _build_networks(data, settings, params, seed)
         streams = make_streams(fabric, data, train_rows, settings, params, seed)
         state = prepare_state(fabric, *networks, settings)
         validate = _validator(fabric, data, validation_rows) if len(validation_rows) else None
@@ -265,7 +265,7 @@ def _as_trained(average: nn.Module, trained: nn.Module) -> nn.Module:
 
 
 def _build_networks(
-    data: TrainingData, params: Mapping[str, Any], seed: int
+    data: TrainingData, settings: Settings, params: Mapping[str, Any], seed: int
 ) -> tuple[nn.Module, nn.Module | None]:
     shape, n_classes = data.spec.shape, len(data.classes)
     network = build_loss_network(
@@ -273,7 +273,7 @@ def _build_networks(
     )
     if data.spec.is_image:
         whiten_stem(network, _some_images(data, seed))
-    if params["generator"] is None:
+    if not settings.generated_batch_size:
         return network, None
     generator = build_generator(
         params["generator"],
@@ -329,7 +329,7 @@ def _cut_validation(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     if fraction == 0:
         return np.arange(len(data.codes)), np.arange(0)
-    return split_validation(data.codes, fraction, seed)
+    return split_validation(data.codes, fraction, seed, data.classes)
 
 
 def _validator(

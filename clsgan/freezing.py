@@ -56,6 +56,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
     Examples
     --------
+    >>> import torch
     >>> norm = nn.BatchNorm1d(2)
     >>> with frozen_statistics(norm):
     ...     _ = norm(torch.ones(4, 2))

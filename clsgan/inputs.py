@@ -1,42 +1,16 @@
 """What users hand in, turned into arrays: kinds of input, layouts and value ranges."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-
-from clsgan.labels import label_array
 
 Array = npt.NDArray[Any]
 LAYOUTS = ("auto", "NHW", "NHWC", "NCHW")
 CHANNEL_COUNTS = ((1, 3), (1, 2, 3, 4))
 SCALE_TOLERANCE = 4.0
-
-
-class Unlabeled:
-    """Unlabeled rows for ``fit(..., X_unlab=Unlabeled(X))`` inside a cross-validation.
-
-    `GridSearchCV` cuts every array of the length of X into folds, X_unlab too if it happens to
-    have as many rows. An `Unlabeled` has no length, so that every fold gets all of it.
-
-    Parameters
-    ----------
-    data : any kind of input that `CLSGANClassifier.fit` takes as X_unlab
-
-    Examples
-    --------
-    >>> Unlabeled([[1.0, 2.0]]).data
-    [[1.0, 2.0]]
-    """
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
 
 
 @dataclass(frozen=True)
@@ -69,105 +43,6 @@ class InputSpec:
     def is_image(self) -> bool:
         """Whether X holds images."""
         return self.layout != "ND"
-
-
-def load_source(
-    X: Any,
-    name: str,
-    image_size: Any = "auto",
-    channels: Any = "auto",
-    labelled: bool = True,
-) -> tuple[Any, Array | None]:
-    """Turn files, datasets, tensors and wrapped inputs into an array.
-
-    Parameters
-    ----------
-    X : object
-        A folder, a list of paths, a torch Dataset, a tensor, a list of PIL images or arrays, an
-        `Unlabeled`, or anything else, which is handed back as it is.
-    name : str
-        "X" or "X_unlab", for messages.
-    image_size, channels : see `clsgan.photos.read_images`
-    labelled : bool
-        Whether the sub-folders of a folder are classes; if not, it may be flat.
-
-    Returns
-    -------
-    X : array or what was given
-    labels : array or None
-        Labels that the source itself carries (class sub-folders, datasets of pairs).
-
-    Raises
-    ------
-    ValueError
-        If the source is empty or cannot be read.
-
-    Examples
-    --------
-    >>> load_source(torch.zeros(2, 3), "X")[0].shape
-    (2, 3)
-    """
-    if isinstance(X, Unlabeled):
-        return load_source(X.data, name, image_size, channels, labelled)
-    if isinstance(X, Tensor):
-        return tensor_to_array(X), None
-    if isinstance(X, str | os.PathLike):
-        return _load_folder(Path(X), image_size, channels, labelled)
-    if isinstance(X, torch.utils.data.Dataset):
-        return _load_dataset(X, name)
-    if is_from_files(X):
-        return _read_images([Path(path) for path in X], image_size, channels), None
-    if _is_list_of_pictures(X):
-        return stack_images([_one_image(x) for x in X], name), None
-    return X, None
-
-
-def is_from_files(X: Any) -> bool:
-    """Whether an input names image files: a folder, or a list of paths.
-
-    Parameters
-    ----------
-    X : object
-        As `load_source` takes it.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_from_files("photos"), is_from_files(["a.png", "b.png"]), is_from_files(np.zeros((2, 3)))
-    (True, True, False)
-    """
-    if isinstance(X, Unlabeled):
-        return is_from_files(X.data)
-    if isinstance(X, str | os.PathLike):
-        return True
-    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype.kind not in "UO"):
-        return False
-    if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0:
-        return False
-    return all(isinstance(x, str | os.PathLike) for x in X)
-
-
-def tensor_to_array(x: Tensor) -> Array:
-    """A NumPy array of a tensor on any device; bfloat16 becomes float32.
-
-    Parameters
-    ----------
-    x : Tensor
-
-    Returns
-    -------
-    array
-
-    Examples
-    --------
-    >>> tensor_to_array(torch.zeros(2, dtype=torch.bfloat16)).dtype
-    dtype('float32')
-    """
-    x = x.detach().cpu()
-    return np.asarray((x.float() if x.dtype == torch.bfloat16 else x).numpy())
 
 
 def resolve_layout(shape: Sequence[int], layout: str, name: str = "X") -> str:
@@ -405,115 +280,3 @@ def check_same_row_scale(given: Array, expected: Array, name: str) -> None:
             "mean squares); put both on the same scale. In a Pipeline, X_unlab is transformed "
             "only with transform_input=['X_unlab'] and metadata routing"
         )
-
-
-def is_image_like(X: Any) -> bool:
-    """Whether an input holds images rather than rows.
-
-    Parameters
-    ----------
-    X : object
-        As `load_source` hands it back.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_image_like(np.zeros((2, 8, 8))), is_image_like([[1.0, 2.0]])
-    (True, False)
-    """
-    if hasattr(X, "ndim"):
-        return int(X.ndim) >= 3
-    nested: Any = X
-    for _ in range(2):
-        if not isinstance(nested, list | tuple) or not nested:
-            return False
-        nested = nested[0]
-    return isinstance(nested, list | tuple)
-
-
-def stack_images(images: list[Array], name: str) -> Array:
-    """Stack images of one shape.
-
-    Parameters
-    ----------
-    images : list of array
-    name : str
-        For messages.
-
-    Returns
-    -------
-    array [N, ...]
-
-    Raises
-    ------
-    ValueError
-        If the list is empty or the shapes differ.
-
-    Examples
-    --------
-    >>> stack_images([np.zeros((2, 2)), np.zeros((2, 2))], "X").shape
-    (2, 2, 2)
-    """
-    if not images:
-        raise ValueError(f"{name} is empty")
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{name} holds images of different shapes, such as {sorted(shapes)[:3]}; resize them, "
-            "or pass a folder or a list of paths, whose images are resized on reading"
-        )
-    return np.stack(images)
-
-
-def _load_folder(
-    folder: Path, image_size: Any, channels: Any, labelled: bool
-) -> tuple[Array, Array | None]:
-    from clsgan.photos import find_images, labelled_folder
-
-    if not labelled:
-        return _read_images(find_images(folder), image_size, channels), None
-    paths, labels = labelled_folder(folder)
-    return _read_images(paths, image_size, channels), np.asarray(labels)
-
-
-def _read_images(paths: list[Path], image_size: Any, channels: Any) -> Array:
-    from clsgan.photos import read_images
-
-    return np.asarray(read_images(paths, image_size=image_size, channels=channels))
-
-
-def _load_dataset(dataset: Any, name: str) -> tuple[Array, Array | None]:
-    endless = isinstance(dataset, torch.utils.data.IterableDataset)
-    if endless or not hasattr(dataset, "__len__"):
-        raise ValueError(
-            f"{name} is an iterable torch Dataset; pass one with __len__ and __getitem__"
-        )
-    items = [dataset[i] for i in range(len(dataset))]
-    images = [_one_image(item[0] if isinstance(item, tuple | list) else item) for item in items]
-    paired = bool(items) and isinstance(items[0], tuple | list) and len(items[0]) > 1
-    labels = label_array([_one_label(item[1]) for item in items]) if paired else None
-    return stack_images(images, name), labels
-
-
-def _one_image(image: Any) -> Array:
-    if isinstance(image, Tensor):
-        return tensor_to_array(image)
-    # the values of a PIL image with a palette are numbers of colours
-    return np.asarray(image.convert("RGB") if getattr(image, "mode", None) == "P" else image)
-
-
-def _one_label(label: Any) -> Any:
-    return label.item() if isinstance(label, Tensor | np.generic) else label
-
-
-def _is_list_of_pictures(X: Any) -> bool:
-    """Whether X is a list of tensors, of arrays of two and more axes, or of PIL images."""
-    if not isinstance(X, list | tuple) or len(X) == 0:
-        return False
-    first = X[0]
-    return (hasattr(first, "convert") and hasattr(first, "getbands")) or (
-        isinstance(first, Tensor | np.ndarray) and first.ndim >= 2
-    )

@@ -154,7 +154,7 @@ def split_hash(indices: ArrayLike) -> str:
 
 
 def split_validation(
-    codes: NDArray[np.int64], fraction: float, seed: int
+    codes: NDArray[np.int64], fraction: float, seed: int, classes: ArrayLike | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut validation rows from labeled ones, a share of each class.
 
@@ -165,6 +165,8 @@ def split_validation(
     fraction : float
         Share of every class, in (0, 1); each class gives at least one row and keeps one.
     seed : int
+    classes : array_like [K], optional
+        Names of the classes, for messages.
 
     Returns
     -------
@@ -190,7 +192,8 @@ def split_validation(
         if len(rows) < 2:
             raise ValueError(
                 f"validation_fraction={fraction} needs two labeled rows of every class, but class "
-                f"number {k} has {len(rows)}; label more or set validation_fraction=0"
+                f"{k if classes is None else np.asarray(classes).tolist()[k]!r} has {len(rows)}; "
+                "label more or set validation_fraction=0"
             )
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         held_out.append(rows[np.argsort(rng.random(len(rows)), kind="stable")[:count]])

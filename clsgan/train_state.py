@@ -142,11 +142,11 @@ def _sgd(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
 
 
 def _adam(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.5, 0.999))
+    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.5, 0.999), fused=True)
 
 
 def _adamw(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=learning_rate)
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {

@@ -52,8 +52,6 @@ def train(
     ------
     FloatingPointError
         If a term becomes NaN or infinite.
-    MemoryError
-        If the device runs out of memory.
 
     Examples
     --------
@@ -62,27 +60,24 @@ def train(
     meter = _Meter(log, budget)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
     validated = 0
-    with _explain_out_of_memory(settings):
-        while not budget.is_spent(state.step):
-            progress = budget.progress(state.step)
-            set_learning_rates(state, settings, progress, n_rows)
-            batch = streams.next(
-                settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
-            )
-            generated = _generate(state, batch, settings)
-            scalars = update_loss_network(
-                fabric, state, streams, batch, generated, settings, progress
-            )
-            if generated is not None:
-                scalars |= update_generator(fabric, state, streams, batch, generated, settings)
-            update_averages(state)
-            state.step += 1
-            rows = len(batch.x_lab) + len(batch.x_unl)
-            state.rows_seen += rows * fabric.world_size
-            meter.add(state.step, scalars, rows)
-            if validate is not None and int(10 * budget.progress(state.step)) > validated:
-                validated = int(10 * budget.progress(state.step))
-                log.write(state.step, validation_error=validate(state.average_loss_network.module))
+    while not budget.is_spent(state.step):
+        progress = budget.progress(state.step)
+        set_learning_rates(state, settings, progress, n_rows)
+        batch = streams.next(
+            settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
+        )
+        generated = _generate(state, batch, settings)
+        scalars = update_loss_network(fabric, state, streams, batch, generated, settings, progress)
+        if generated is not None:
+            scalars |= update_generator(fabric, state, streams, batch, generated, settings)
+        update_averages(state)
+        state.step += 1
+        rows = len(batch.x_lab) + len(batch.x_unl)
+        state.rows_seen += rows * fabric.world_size
+        meter.add(state.step, scalars, rows)
+        if validate is not None and int(10 * budget.progress(state.step)) > validated:
+            validated = int(10 * budget.progress(state.step))
+            log.write(state.step, validation_error=validate(state.average_loss_network.module))
     meter.flush(state.step)
 
 
@@ -224,7 +219,25 @@ class _Meter:
 
 
 @contextmanager
-def _explain_out_of_memory(settings: Settings) -> Iterator[None]:
+def explained_out_of_memory(settings: Settings) -> Iterator[None]:
+    """Say what to lower when a device runs out of memory in a block.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Raises
+    ------
+    MemoryError
+
+    Examples
+    --------
+    >>> from clsgan.objectives import OBJECTIVES
+    >>> with explained_out_of_memory(Settings(OBJECTIVES["default"])):
+    ...     raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    Traceback (most recent call last):
+    MemoryError: out of memory at batch_size=256, generated_batch_size=64; halve batch_size, ...
+    """
     try:
         yield
     except RuntimeError as error:

@@ -13,12 +13,10 @@ from clsgan.inputs import (
     check_images,
     check_same_row_scale,
     check_same_scale,
-    is_from_files,
-    is_image_like,
-    load_source,
     value_range,
 )
 from clsgan.labels import encode_labels, read_labels
+from clsgan.sources import is_from_files, is_image_like, load_source
 
 Array = npt.NDArray[Any]
 CheckRows = Callable[..., Array]
@@ -185,7 +183,7 @@ def read_unlabeled(
     Traceback (most recent call last):
     ValueError: X_unlab holds images of 1x9x9 (channels x height x width), but X of 1x8x8
     """
-    rows = read_like(X_unlab, spec, "X_unlab", check_rows)
+    rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows)
     if not spec.is_image:
         check_same_row_scale(rows, labeled, "X_unlab")
     elif params["value_range"] == "auto":
@@ -194,7 +192,9 @@ def read_unlabeled(
     return rows
 
 
-def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Array:
+def read_like(
+    X: Any, spec: InputSpec, name: str, check_rows: CheckRows, labelled: bool = False
+) -> tuple[Array, Array | None]:
     """Rows of later calls, in the form of the training rows.
 
     The pixels of image files, 0 to 255, are brought to the values of the training images.
@@ -208,9 +208,14 @@ def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Arra
         For messages.
     check_rows : callable
 
+    labelled : bool
+        Whether the sub-folders of a folder are classes.
+
     Returns
     -------
-    array [N, C, H, W] or [N, D]
+    rows : array [N, C, H, W] or [N, D]
+    labels : array or None
+        Labels that the source itself carries.
 
     Raises
     ------
@@ -220,16 +225,16 @@ def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Arra
     Examples
     --------
     >>> spec = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
-    >>> read_like(np.zeros((2, 8, 8), np.uint8), spec, "X", None).shape
+    >>> read_like(np.zeros((2, 8, 8), np.uint8), spec, "X", None)[0].shape
     (2, 1, 8, 8)
     """
     size = spec.shape[1:] if spec.is_image else "auto"
     channels = spec.shape[0] if spec.is_image else "auto"
-    rows, _ = load_source(X, name, size, channels, labelled=False)
+    rows, labels = load_source(X, name, size, channels, labelled)
     if not spec.is_image:
         if is_image_like(rows):
             raise ValueError(f"{name} holds images, but the training X held rows [N, D]")
-        return _check_named(rows, name, check_rows)
+        return _check_named(rows, name, check_rows), labels
     if not is_image_like(rows):
         raise ValueError(
             f"{name} has shape {np.shape(rows)}, but the training X held images of "
@@ -245,7 +250,7 @@ def read_like(X: Any, spec: InputSpec, name: str, check_rows: CheckRows) -> Arra
         )
     if from_files and (spec.low, spec.high) != (0.0, 255.0):
         images = (spec.low + (spec.high - spec.low) / 255 * images).astype(np.float32)
-    return images
+    return images, labels
 
 
 def check_predictable(images: Array, spec: InputSpec) -> None:

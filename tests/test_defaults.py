@@ -39,7 +39,7 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "batch_size": 10,
         "unlabeled_share": 0.3,
         "unlabeled_start": 0.2,
-        "generated_batch_size": 7,
+        "generated_batch_size": 9,
         "generator_interval": 3,
         "optimizer": "adam",
         "schedule": "constant",
@@ -123,6 +123,6 @@ def test_resolving_changes_no_table() -> None:
 
 
 def test_steps_by_the_number_of_rows() -> None:
-    assert default_steps(10, 256) == 300
+    assert default_steps(10, 256) == 200
     assert default_steps(60_000, 256) == int(20 * 60_000 / 256)
     assert default_steps(10**7, 64) == 10_000

@@ -12,19 +12,15 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 
 from clsgan.inputs import (
     InputSpec,
-    Unlabeled,
     check_images,
     check_same_row_scale,
     check_same_scale,
     from_nchw,
-    is_from_files,
-    is_image_like,
-    load_source,
     resolve_layout,
-    stack_images,
     to_nchw,
     value_range,
 )
+from clsgan.sources import Unlabeled, is_from_files, is_image_like, load_source, stack_images
 
 shapes = st.tuples(*[st.integers(1, 6)] * 4)
 

@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch.utils.data import TensorDataset
 
-from clsgan.inputs import InputSpec, Unlabeled
+from clsgan.inputs import InputSpec
+from clsgan.sources import Unlabeled
 from clsgan.streams import RowStore
 from clsgan.training_data import (
     TrainingData,
@@ -147,22 +148,22 @@ def test_files_are_brought_to_the_scale_of_training_arrays(photos, dtype, low, h
     X = np.zeros((2, 16, 16, 3))
     X[0], X[1] = low, high
     spec = read(X.astype(dtype), [0, 1]).spec
-    images = read_like([photos / "cat" / "0.png"], spec, "X", Rows().check)
+    images = read_like([photos / "cat" / "0.png"], spec, "X", Rows().check)[0]
     pixels = pictures(4, (16, 16, 3))[:1].transpose(0, 3, 1, 2)
     np.testing.assert_allclose(images, low + (high - low) * (pixels / 255), atol=1e-5)
 
 
 def test_later_calls_take_flat_folders_and_folders_with_classes_alike(photos: Path) -> None:
     spec = read(photos).spec
-    whole = read_like(photos, spec, "X", Rows().check)
+    whole = read_like(photos, spec, "X", Rows().check)[0]
     assert np.array_equal(whole, read(photos).labeled)
-    assert np.array_equal(read_like(photos / "dog", spec, "X", Rows().check), whole[2:])
+    assert np.array_equal(read_like(photos / "dog", spec, "X", Rows().check)[0], whole[2:])
 
 
 def test_files_of_another_size_or_colour_follow_the_training_images(tmp_path: Path) -> None:
     Image.new("L", (40, 30), 255).save(tmp_path / "a.png")
     spec = InputSpec((3, 8, 8), "NHWC", "uint8", 0.0, 255.0)
-    images = read_like(tmp_path, spec, "X", Rows().check)
+    images = read_like(tmp_path, spec, "X", Rows().check)[0]
     assert images.shape == (1, 3, 8, 8) and (images == 255).all()
 
 
@@ -173,7 +174,7 @@ def test_an_ambiguous_batch_is_read_like_the_training_images() -> None:
     X = pictures(2, (5, 5, 5))
     for layout in ("NHWC", "NCHW"):
         spec = read(X, [0, 1], layout=layout).spec
-        given = read_like(X, spec, "X", Rows().check)
+        given = read_like(X, spec, "X", Rows().check)[0]
         assert np.array_equal(given, read(X, [0, 1], layout=layout).labeled)
 
 
@@ -181,9 +182,9 @@ def test_grey_images_with_and_without_an_axis_of_channels() -> None:
     X = pictures(2)
     spec = read(X, [0, 1]).spec
     for other in (X[..., None], X[:, None]):
-        assert np.array_equal(read_like(other, spec, "X", Rows().check)[:, 0], X)
+        assert np.array_equal(read_like(other, spec, "X", Rows().check)[0][:, 0], X)
     spec = read(X[..., None], [0, 1]).spec
-    assert np.array_equal(read_like(X, spec, "X", Rows().check)[:, 0], X)
+    assert np.array_equal(read_like(X, spec, "X", Rows().check)[0][:, 0], X)
 
 
 @pytest.mark.parametrize(
@@ -199,12 +200,12 @@ def test_grey_images_with_and_without_an_axis_of_channels() -> None:
 def test_images_that_do_not_follow_the_training_images(X, message) -> None:
     spec = InputSpec((1, 6, 6), "NHW", "uint8", 0.0, 255.0)
     with pytest.raises(ValueError, match=message):
-        read_like(X, spec, "X", Rows().check)
+        read_like(X, spec, "X", Rows().check)[0]
 
 
 def test_images_after_rows() -> None:
     with pytest.raises(ValueError, match=r"X holds images, but the training X held rows"):
-        read_like(np.zeros((2, 3, 3)), InputSpec((9,), "ND", "float64"), "X", Rows().check)
+        read_like(np.zeros((2, 3, 3)), InputSpec((9,), "ND", "float64"), "X", Rows().check)[0]
 
 
 @pytest.mark.parametrize(
