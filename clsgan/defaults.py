@@ -51,23 +51,41 @@ PAPER_TRAINING: dict[str, Any] = {
     "average_decay": 0.99,
 }
 IMAGE_TRAINING: dict[str, Any] = {
-    "batch_size": 256,
-    "unlabeled_share": 0.75,
-    "unlabeled_start": 0.25,
-    "generated_batch_size": 64,
-    "generator_interval": 1,
+    "unlabeled_share": 0.5,
+    "unlabeled_start": 0.4,
     "optimizer": "sgd",
     "schedule": "linear",
-    "learning_rate": 0.2,
     "generator_learning_rate": 1e-3,
-    "weight_decay": 5e-4,
+    "weight_decay": 5e-3,
     "average_decay": 0.99,
+}
+# By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
+IMAGE_BATCHES: dict[int, dict[str, Any]] = {
+    20_000: {
+        "batch_size": 256,
+        "learning_rate": 0.2,
+        "generated_batch_size": 64,
+        "generator_interval": 2,
+    },
+    5_000: {
+        "batch_size": 128,
+        "learning_rate": 0.15,
+        "generated_batch_size": 64,
+        "generator_interval": 2,
+    },
+    0: {
+        "batch_size": 64,
+        "learning_rate": 0.1,
+        "generated_batch_size": 32,
+        "generator_interval": 1,
+    },
 }
 ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "batch_size": 128,
     "optimizer": "adamw",
     "learning_rate": 3e-3,
     "weight_decay": 1e-2,
+    "generated_batch_size": 64,
     "generator_interval": 2,
 }
 STEP_RANGE = (200, 10_000)
@@ -75,7 +93,7 @@ PASSES = 20
 SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
 
 
-def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
+def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> Settings:
     """Settings of the loop from the estimator's parameters and the form of the data.
 
     Parameters
@@ -83,6 +101,8 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
     params : mapping
         `CLSGANClassifier.get_params`; None and "auto" mean the default for this data.
     spec : InputSpec
+    n_rows : int
+        Labeled and unlabeled rows together.
 
     Returns
     -------
@@ -97,13 +117,13 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
     --------
     >>> from clsgan import CLSGANClassifier
     >>> params = CLSGANClassifier(batch_size=32).get_params()
-    >>> resolve_settings(params, InputSpec((4,), "ND", "float64")).batch_size
+    >>> resolve_settings(params, InputSpec((4,), "ND", "float64"), n_rows=10).batch_size
     32
     """
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
     objective = build_objective(params["objective"], **changes)
-    training = dict(_training_defaults(params, spec))
+    training = dict(_training_defaults(params, spec, n_rows))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
     if params["generated_batch_size"] is None and objective.unlabeled_fakes == "prior":
         training["generated_batch_size"] = training["batch_size"]  # one for each real row
@@ -138,14 +158,16 @@ def default_steps(n_rows: int, batch_size: int) -> int:
     return int(min(max(PASSES * n_rows / batch_size, STEP_RANGE[0]), STEP_RANGE[1]))
 
 
-def _training_defaults(params: Mapping[str, Any], spec: InputSpec) -> dict[str, Any]:
+def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> dict[str, Any]:
     if params["objective"] == "paper":
         return PAPER_TRAINING
     if not spec.is_image:
         return ROW_TRAINING
+    batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
+    training = IMAGE_TRAINING | batches
     if params["loss_network"] in SGD_NETWORKS:
-        return IMAGE_TRAINING
-    return IMAGE_TRAINING | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
+        return training
+    return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
 
 
 def _check_training(training: Mapping[str, Any]) -> None:

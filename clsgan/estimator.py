@@ -268,7 +268,7 @@ class CLSGANClassifier(
         started = time.perf_counter()
         params = self.get_params(deep=False)
         data = read_training_data(X, y, X_unlab, params, self._check_rows)
-        settings = resolve_settings(params, data.spec)
+        settings = resolve_settings(params, data.spec, len(data.labeled) + len(data.unlabeled))
         previous = self._previous(data) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:

@@ -16,6 +16,7 @@ from clsgan.schedules import Budget
 from clsgan.settings import Settings
 from clsgan.streams import Batch, Streams
 from clsgan.terms import Scalars, labeled_term, margin_terms, margin_weights, unlabeled_term
+from clsgan.threads import ThreadTuner
 from clsgan.train_state import TrainState, set_learning_rates, update_averages
 
 if TYPE_CHECKING:
@@ -60,24 +61,26 @@ def train(
     meter = _Meter(log, budget)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
     validated = 0
-    while not budget.is_spent(state.step):
-        progress = budget.progress(state.step)
-        set_learning_rates(state, settings, progress, n_rows)
-        batch = streams.next(
-            settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
-        )
-        generated = _generate(state, batch, settings)
-        scalars = update_loss_network(fabric, state, streams, batch, generated, settings, progress)
-        if generated is not None:
-            scalars |= update_generator(fabric, state, streams, batch, generated, settings)
-        update_averages(state)
-        state.step += 1
-        rows = len(batch.x_lab) + len(batch.x_unl)
-        state.rows_seen += rows * fabric.world_size
-        meter.add(state.step, scalars, rows)
-        if validate is not None and int(10 * budget.progress(state.step)) > validated:
-            validated = int(10 * budget.progress(state.step))
-            log.write(state.step, validation_error=validate(state.average_loss_network.module))
+    with _threads(fabric, budget) as after_step:
+        while not budget.is_spent(state.step):
+            progress = budget.progress(state.step)
+            set_learning_rates(state, settings, progress, n_rows)
+            sizes = settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
+            batch = streams.next(sizes)
+            generated = _generate(state, batch, settings)
+            scalars = update_loss_network(
+                fabric, state, streams, batch, generated, settings, progress
+            )
+            if generated is not None:
+                scalars |= update_generator(fabric, state, streams, batch, generated, settings)
+            update_averages(state)
+            state.step += 1
+            state.rows_seen += (sizes.labeled + sizes.unlabeled) * fabric.world_size
+            after_step(sizes.labeled + sizes.unlabeled)
+            meter.add(state.step, scalars, sizes.labeled + sizes.unlabeled)
+            if validate is not None and int(10 * budget.progress(state.step)) > validated:
+                validated = int(10 * budget.progress(state.step))
+                log.write(state.step, validation_error=validate(state.average_loss_network.module))
     meter.flush(state.step)
 
 
@@ -181,6 +184,16 @@ def _generate(state: TrainState, batch: Batch, settings: Settings) -> Tensor | N
         return None
     rows: Tensor = state.generator(batch.z, batch.y_gen)
     return rows
+
+
+@contextmanager
+def _threads(fabric: "Fabric", budget: Budget) -> Iterator[Callable[[int], None]]:
+    """What is told of every step: chooses threads where the budget is time on a CPU."""
+    if budget.time_limit is None or fabric.device.type != "cpu" or fabric.world_size > 1:
+        yield lambda rows: None
+        return
+    with ThreadTuner(torch.get_num_threads()) as tuner:
+        yield tuner.after_step
 
 
 class _Meter:

@@ -12,8 +12,8 @@ COLOUR = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
 ROWS = InputSpec((4,), "ND", "float64")
 
 
-def settings(spec: InputSpec = COLOUR, **params) -> Settings:
-    return resolve_settings(CLSGANClassifier(**params).get_params(), spec)
+def settings(spec: InputSpec = COLOUR, n_rows: int = 40_000, **params) -> Settings:
+    return resolve_settings(CLSGANClassifier(**params).get_params(), spec, n_rows)
 
 
 def test_paper_trains_as_section_7_says() -> None:
@@ -30,6 +30,13 @@ def test_rows_and_images_have_defaults_of_their_own() -> None:
     assert settings(loss_network="small") == settings()
     for network in ("timm:resnet18", nn.Linear(2, 2)):
         assert settings(loss_network=network).optimizer == "adamw"
+
+
+def test_few_rows_take_smaller_batches() -> None:
+    batches = [settings(n_rows=n).batch_size for n in (100, 5_000, 20_000)]
+    assert batches == [64, 128, 256]
+    rates = [settings(n_rows=n).learning_rate for n in (100, 5_000, 20_000)]
+    assert rates == sorted(rates)
 
 
 @pytest.mark.parametrize("spec", [COLOUR, ROWS])

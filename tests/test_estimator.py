@@ -158,7 +158,9 @@ def test_predict_loss_is_eq_17(fitted, scores, digits):
 
 
 def test_predict_loss_of_the_paper_has_the_open_class(tiny, digits):
-    model = tiny(objective="paper", max_steps=5, generated_batch_size=None).fit(digits.x_lab, digits.y_lab, digits.x_unl)
+    model = tiny(objective="paper", max_steps=5, generated_batch_size=None).fit(
+        digits.x_lab, digits.y_lab, digits.x_unl
+    )
     images = torch.from_numpy(digits.x_test[:20, None] / 8.0 - 1.0).float()
     with torch.inference_mode():
         rows = model.loss_network_(images)[0].double().tolist()

@@ -35,7 +35,7 @@ def make_run(tiny, digits):
     def make(**changes):
         params = tiny(**{"generated_batch_size": 32, **changes}).get_params()
         data = read_training_data(digits.x_lab, digits.y_lab, digits.x_unl, params, None)
-        settings = resolve_settings(params, data.spec)
+        settings = resolve_settings(params, data.spec, len(data.labeled) + len(data.unlabeled))
         network = build_loss_network("small", (1, 8, 8), 10, params["loss_network_options"])
         whiten_stem(network, torch.from_numpy(digits.x_unl[:, None] / 8.0 - 1).float())
         generator = build_generator("small", (1, 8, 8), 10, 8, params["generator_options"])
@@ -237,9 +237,11 @@ def test_both_networks_learn_through_the_estimator(tiny, digits):
 def test_the_generated_stream_does_not_spoil_the_classifier(tiny, digits):
     """At equal steps on real images: not worse with it than without, beyond the noise of seeds.
 
-    With generated rows let into the running statistics the mean error is 60 %, without them 28 %.
+    Measured: 5.5 % with generated rows, 5.7 % without, 8.9 % with them let into the running
+    statistics.
     """
-    options = {"max_steps": 120, "batch_size": 64, "generated_batch_size": 32, "hinge_weight": 1.0}
+    options = {"max_steps": 120, "batch_size": 64, "generated_batch_size": 32}
+    options |= {"loss_network_options": {"widths": (16, 32, 32)}}
     errors = {}
     for generator in ("auto", None):
         models = [tiny(**options, generator=generator, random_state=seed) for seed in range(3)]
@@ -304,7 +306,7 @@ def test_unlabeled_rows_come_in_when_told(make_run, monkeypatch):
 
     monkeypatch.setattr(trainer, "update_loss_network", spy)
     run_training(run, 4)
-    assert sizes == [(32, 0), (32, 0), (8, 24), (8, 24)]
+    assert sizes == [(32, 0), (32, 0), (16, 16), (16, 16)]
 
 
 def test_the_generator_takes_part_at_its_interval(make_run, monkeypatch):
