@@ -83,13 +83,13 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "default": Objective(
         hinge_weight=0.1,
-        unlabeled_weight=1.0,
+        unlabeled_weight=0.5,
         margin_scale=2.4576,
         margin_norm=1,
         unlabeled="soft_labels",
         open_class="margins",
         unlabeled_fakes="shared",
-        unlabeled_hinge_weight=0.1,
+        unlabeled_hinge_weight=0.2,
         label_smoothing=0.1,
     ),
 }
