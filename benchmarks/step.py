@@ -4,21 +4,21 @@
 
 Two sides at a time run in one process in turns, A B A B ...; reported is the median of the ratios
 of neighbours, with the least and the largest. The first pair is warm-up and not counted. A round
-of `fit` or of the bare loop trains fresh networks for `--steps` steps and times these alone. Run it
-on a machine that does nothing else.
+of `fit` or of the bare loop times `--steps` steps of fresh networks. Nothing else should run.
 """
 
 import argparse
 import copy
+import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
+from time import perf_counter
+from timeit import timeit
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ CLASSES, LATENT = 10, 64
 OBJECTIVE = objectives.OBJECTIVES["default"]
 IMPORTS = ("from clsgan import CLSGANClassifier", "import torch; import sklearn")
 UNLABELED_SHARE, UNLABELED_START, GENERATOR_INTERVAL = 0.5, 0.4, 2
-LEARNING_RATE, GENERATOR_LEARNING_RATE, WEIGHT_DECAY, AVERAGE_DECAY = 0.2, 1e-3, 5e-3, 0.99
+LEARNING_RATE, WEIGHT_DECAY, AVERAGE_DECAY = 0.2, 5e-3, 0.99
+DEFAULTS = {"images": 10_000, "steps": 40, "repeats": 5, "size": 32, "batch-size": 256}
 ROWS = (  # name, what is compared, unit, target of the ratio
     ("fit", "fit / bare loop", "images/s", ">= 0.95"),
     ("bf16", "fit in bf16 / in fp32", "images/s", ""),
@@ -50,23 +51,15 @@ ROWS = (  # name, what is compared, unit, target of the ratio
 )
 
 
-@dataclass(frozen=True)
 class Problem:
     """Random images [N, S, S, 3], uint8, and labels [N], -1 for nine in ten of them."""
 
-    images: np.ndarray
-    y: np.ndarray
-    batch: int
-    steps: int
-    device: str
-
-
-def make_problem(args: argparse.Namespace) -> Problem:
-    shape = (args.images, args.size, args.size, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    y = np.arange(args.images) % CLASSES
-    y[max(args.images // 10, 2 * CLASSES) :] = -1
-    return Problem(images, y, args.batch_size, args.steps, choose_device(args.accelerator))
+    def __init__(self, n_images: int, side: int, batch: int, steps: int) -> None:
+        rng, shape = np.random.default_rng(0), (n_images, side, side, 3)
+        self.images = rng.integers(0, 256, shape, dtype=np.uint8)
+        self.y = np.arange(n_images) % CLASSES
+        self.y[max(n_images // 10, 2 * CLASSES) :] = -1
+        self.batch, self.steps, self.device = batch, steps, choose_device("auto")
 
 
 def paired(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dict[str, Any]:
@@ -74,19 +67,7 @@ def paired(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dict
     pairs = [[a(), b()] for _ in range(repeats + 1)][1:]
     ratios = [one / other for one, other in pairs]
     sides = {"a": median(one for one, _ in pairs), "b": median(other for _, other in pairs)}
-    return {
-        "ratio": median(ratios),
-        "min": min(ratios),
-        "max": max(ratios),
-        **sides,
-        "pairs": pairs,
-    }
-
-
-def clock(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    return {"ratio": median(ratios), "min": min(ratios), "max": max(ratios), "pairs": pairs} | sides
 
 
 def fitted(problem: Problem, precision: str) -> CLSGANClassifier:
@@ -104,10 +85,6 @@ def fitted(problem: Problem, precision: str) -> CLSGANClassifier:
     return model.fit(problem.images, problem.y)
 
 
-def fit_speed(problem: Problem, precision: str) -> float:
-    return float(fitted(problem, precision).images_per_second_)  # of the steps alone
-
-
 # --- the bare loop
 
 
@@ -116,17 +93,16 @@ class Bare:
 
     def __init__(self, problem: Problem, precision: str) -> None:
         self.problem, self.device, known = problem, problem.device, problem.y >= 0
-        self.bf16 = choose_precision(precision, self.device) == "bf16-mixed"
+        bf16 = choose_precision(precision, self.device) == "bf16-mixed"
+        self.autocast = torch.autocast(self.device, torch.bfloat16, enabled=bf16)
         self.labeled = torch.from_numpy(problem.images[known]).to(self.device)
         self.unlabeled = torch.from_numpy(problem.images[~known]).to(self.device)
         self.y = torch.from_numpy(problem.y[known]).to(self.device)
         shape = (3, *problem.images.shape[1:3])
-        self.augment = partial(
-            build_augment("medium", shape, flip=True),
-            generator=torch.Generator(self.device).manual_seed(0),
-        )
+        self.rng = torch.Generator(self.device).manual_seed(0)
+        self.augment = partial(build_augment("medium", shape, flip=True), generator=self.rng)
         network = build_loss_network("small", shape, CLASSES)
-        whiten_stem(network, self.gather(self.unlabeled[:8], torch.arange(8)).cpu())
+        whiten_stem(network, gather(torch.from_numpy(problem.images[:8]), torch.arange(8)))
         generator = build_generator("small", shape, CLASSES, LATENT)
         self.build_state(network.to(self.device), generator.to(self.device))
 
@@ -139,19 +115,16 @@ class Bare:
         self.averages = floats(self.teacher) + floats(copy.deepcopy(generator))
         weights = [p for p in network.parameters() if p.dim() >= 2]
         others = [p for p in network.parameters() if p.dim() < 2]
-        groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others}]
-        self.loss_optimizer = torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
-        self.generated_by = list(generator.parameters())
-        self.generator_optimizer = torch.optim.Adam(
-            self.generated_by, lr=0.0, betas=(0.5, 0.999), fused=True
-        )
+        decayed = {"params": weights, "weight_decay": WEIGHT_DECAY}
+        sgd = torch.optim.SGD([decayed, {"params": others}], 0.1, momentum=0.9, nesterov=True)
+        self.loss_optimizer, self.groups = sgd, sgd.param_groups
+        self.generated_by, betas = list(generator.parameters()), (0.5, 0.999)
+        self.generator_optimizer = torch.optim.Adam(self.generated_by, 1e-3, betas, fused=True)
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
 
-    def gather(self, images: Tensor, index: Tensor) -> Tensor:
-        picked = images.index_select(0, index).float()
-        return picked.sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
+def gather(images: Tensor, index: Tensor) -> Tensor:
+    picked = images.index_select(0, index).float()
+    return picked.sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
 
 
 def floats(network: nn.Module) -> list[Tensor]:
@@ -161,21 +134,19 @@ def floats(network: nn.Module) -> list[Tensor]:
 
 def bare_step(bare: Bare, step: int) -> None:
     batch, progress = bare.problem.batch, step / bare.problem.steps
-    factor = 0.02 + 9.8 * progress if progress < 0.1 else (1 - progress) / 0.9
-    for group in bare.loss_optimizer.param_groups:
-        group["lr"] = LEARNING_RATE * factor
-    bare.generator_optimizer.param_groups[0]["lr"] = GENERATOR_LEARNING_RATE * factor
+    for group in bare.groups:
+        group["lr"] = LEARNING_RATE * min(progress / 0.1, (1 - progress) / 0.9)
     n_unl = round(batch * UNLABELED_SHARE) if progress >= UNLABELED_START else 0
-    index = torch.randint(len(bare.y), (batch - n_unl,), device=bare.device)
-    x, y = bare.augment(bare.gather(bare.labeled, index)), bare.y[index]
+    draw = partial(torch.randint, generator=bare.rng, device=bare.device)
+    index = draw(len(bare.y), (batch - n_unl,))
+    x, y = bare.augment(gather(bare.labeled, index)), bare.y[index]
     fake = plain = None
     if n_unl:
-        index = torch.randint(len(bare.unlabeled), (n_unl,), device=bare.device)
-        plain = bare.gather(bare.unlabeled, index)
+        plain = gather(bare.unlabeled, draw(len(bare.unlabeled), (n_unl,)))
         x = torch.cat([x, bare.augment(plain)])
     if step % GENERATOR_INTERVAL == 0:
-        z = torch.randn(batch // 4, LATENT, device=bare.device)
-        with bare.autocast():
+        z = torch.randn(batch // 4, LATENT, generator=bare.rng, device=bare.device)
+        with bare.autocast:
             fake = bare.generator(z, y[: batch // 4])
     bare.loss_optimizer.zero_grad()
     bare_loss(bare, x, y, plain, fake, progress).backward()
@@ -192,7 +163,7 @@ def bare_loss(
 ) -> Tensor:
     """The loss network's objective on real rows, labeled ones first, and on generated ones."""
     shown = None if fake is None else bare.augment(fake.detach())
-    with bare.autocast():
+    with bare.autocast:
         logits = bare.network(x)[0].float()
         fake_logits = None if shown is None else scores_of_generated(bare, shown)
         with torch.no_grad():
@@ -204,9 +175,8 @@ def bare_loss(
     if target is not None:
         loss = loss + ramp * objectives.soft_label_loss(unl, target).mean()
     if shown is not None and fake_logits is not None:
-        real, fakes = (
-            at_label(OBJECTIVE.margin_losses(s), y[: len(s)]) for s in (lab, fake_logits)
-        )
+        real = at_label(OBJECTIVE.margin_losses(lab), y)
+        fakes = at_label(OBJECTIVE.margin_losses(fake_logits), y[: len(shown)])
         loss = loss + OBJECTIVE.hinge_weight * hinge(x, real, shown, fakes)
         if target is not None:
             real, fakes = objectives.unlabeled_loss(unl), objectives.unlabeled_loss(fake_logits)
@@ -233,7 +203,7 @@ def scores_of_generated(bare: Bare, x: Tensor) -> Tensor:
 
 def bare_generator_step(bare: Bare, fake: Tensor, y: Tensor) -> None:
     shown = bare.augment(fake)
-    with bare.autocast():
+    with bare.autocast:
         logits = scores_of_generated(bare, shown)
     bare.generator_optimizer.zero_grad()
     at_label(OBJECTIVE.margin_losses(logits), y).mean().backward(inputs=bare.generated_by)
@@ -241,55 +211,50 @@ def bare_generator_step(bare: Bare, fake: Tensor, y: Tensor) -> None:
 
 
 def bare_speed(problem: Problem, precision: str) -> float:
-    """Images/s of the bare loop."""
     with flushed_denormals():
         bare = Bare(problem, precision)
-        start = clock(problem.device)
+        start = perf_counter()
         for step in range(problem.steps):
             bare_step(bare, step)
-        return problem.steps * problem.batch / (clock(problem.device) - start)
-
-
-# --- predict, import and the run
+        float(bare.averages[0].sum())  # waits for the device
+        return problem.steps * problem.batch / (perf_counter() - start)
 
 
 def chunks(model: CLSGANClassifier, images: np.ndarray) -> Iterator[Tensor]:
     for i in range(0, len(images), CHUNK):
         x = torch.from_numpy(images[i : i + CHUNK]).to(model.device_).float()
-        x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, CHUNK - len(x)))
+        if len(x) < CHUNK:
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, CHUNK - len(x)))
         yield x.sub_(127.5).div_(127.5).permute(0, 3, 1, 2)
 
 
-def predict_speed(
-    model: CLSGANClassifier, images: np.ndarray, bare: Iterable[Tensor] | None = None
-) -> float:
-    """Images/s of `predict`, or of a bare forward over chunks, down to class indices."""
-    bf16, start = model.precision_ == "bf16-mixed", clock(model.device_)
-    if bare is None:
-        model.predict(images)
-    else:
-        with torch.inference_mode(), torch.autocast(model.device_, torch.bfloat16, enabled=bf16):
-            torch.cat([model.loss_network_(x)[0].argmax(1) for x in bare]).cpu()
-    return len(images) / (clock(model.device_) - start)
+def forward(model: CLSGANClassifier, rows: Iterable[Tensor]) -> Tensor:
+    """Class indices of chunks, by the network alone."""
+    bf16 = model.precision_ == "bf16-mixed"
+    with torch.inference_mode(), torch.autocast(model.device_, torch.bfloat16, enabled=bf16):
+        return torch.cat([model.loss_network_(x)[0].argmax(1) for x in rows]).cpu()
 
 
 def import_seconds(line: str) -> float:
     """Seconds that an import takes in a new interpreter, whose own start is not counted."""
     code = f"import time; t = time.perf_counter(); {line}; print(time.perf_counter() - t)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True))
 
 
 def measure(problem: Problem, repeats: int) -> dict[str, dict[str, Any]]:
-    model = fitted(replace(problem, steps=2), "auto")
-    ready = list(chunks(model, problem.images))
-    predict = partial(predict_speed, model, problem.images)
+    def fit(precision: str) -> Callable[[], float]:
+        return lambda: float(fitted(problem, precision).images_per_second_)  # of the steps alone
+
+    def timed(work: Callable[[], object]) -> Callable[[], float]:
+        return lambda: len(images) / timeit(work, number=1)
+
+    model, images = fitted(problem, "auto"), problem.images
+    predict, ready = partial(model.predict, images), list(chunks(model, images))
     sides: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
-        "fit": (lambda: fit_speed(problem, "auto"), lambda: bare_speed(problem, "auto")),
-        "bf16": (lambda: fit_speed(problem, "bf16"), lambda: fit_speed(problem, "32")),
-        "predict": (predict, lambda: predict(chunks(model, problem.images))),
-        "predict_ready": (predict, lambda: predict(ready)),
+        "fit": (fit("auto"), lambda: bare_speed(problem, "auto")),
+        "bf16": (fit("bf16"), fit("32")),
+        "predict": (timed(predict), timed(lambda: forward(model, chunks(model, images)))),
+        "predict_ready": (timed(predict), timed(lambda: forward(model, ready))),
         "import": (lambda: import_seconds(IMPORTS[0]), lambda: import_seconds(IMPORTS[1])),
     }
     measured = {name: paired(a, b, repeats) for name, (a, b) in sides.items()}
@@ -297,12 +262,9 @@ def measure(problem: Problem, repeats: int) -> dict[str, dict[str, Any]]:
 
 
 def commit() -> str | None:
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+    git = f"git -C {shlex.quote(str(ROOT))} --no-optional-locks describe --always --dirty"
+    failed, answer = subprocess.getstatusoutput(f"{git} --abbrev=40 --exclude='*'")
+    return None if failed else answer
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
@@ -315,17 +277,14 @@ def show(results: dict[str, dict[str, Any]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=40, help="of a round of training")
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of rounds")
-    parser.add_argument("--size", type=int, default=32, help="pixels of a side")
-    parser.add_argument("--batch-size", type=int, default=256)
+    for name, default in DEFAULTS.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{default}, if not given")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
-    results, facts = measure(make_problem(args), args.repeats), machine()
+    problem = Problem(args.images, args.size, args.batch_size, args.steps)
+    results, facts = measure(problem, args.repeats), machine()
     show(results)
-    print(f"{facts['processor']}, {facts['threads']} threads, {facts['device']}")
-    print(f"bf16 in hardware: {facts['bf16'] or 'no'}; precision 'auto': {facts['precision']}")
+    print(f"{facts['threads']} threads, bf16 in hardware: {facts['bf16'] or 'no'}")
     content: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
     content |= {"commit": commit(), "machine": facts, "versions": versions()}
     content["options"] = {key: value for key, value in vars(args).items() if key != "out"}

@@ -87,10 +87,25 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"negative log likelihood    {numbers['negative_log_likelihood']:.4f}")
     for name, error in numbers["per_class_error"].items():
         print(f"  {name:<24} {'no rows' if error is None else f'{error:.2%}'}")
+    print("confusion, true classes in rows")
+    for line in _table(list(numbers["per_class_error"]), numbers["confusion"]):
+        print(line)
     if "stored_error" in numbers:
         changed = numbers["changed_predictions"]
         stored = numbers["stored_error"]
         print(f"when it was trained        {stored:.2%}; {changed} predictions changed")
+
+
+def _table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
+    """Counts by true (rows) and predicted class, the latter by the first letters of its name."""
+    width = max(6, *(len(f"{count:,}") for row in counts for count in row))
+    rows = [("", [name[:width] for name in names])]
+    rows += [
+        (name, [f"{count:,}" for count in row]) for name, row in zip(names, counts, strict=True)
+    ]
+    return [
+        " ".join([f"  {name:<24}", *(f"{cell:>{width}}" for cell in cells)]) for name, cells in rows
+    ]
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -158,7 +173,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 def _model(run: str) -> CLSGANClassifier:
     from clsgan.estimator import CLSGANClassifier
-    from clsgan.run_folder import model_folder
+    from clsgan.finished_run import model_folder
 
     model: CLSGANClassifier = CLSGANClassifier.load(model_folder(run))
     return model

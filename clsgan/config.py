@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clsgan.choices import unknown_name
+from clsgan.defaults import PIPELINE_FILES
 from clsgan.estimator import CLSGANClassifier
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
@@ -220,7 +221,14 @@ def _complete(config: RecipeConfig, name: str) -> RecipeConfig:
     for key in ("path", "root", "unlabeled", "test"):  # found from any working directory later
         value = getattr(config.data, key)
         if value is not None:
-            setattr(config.data, key, str(Path(value).expanduser().resolve()))
+            setattr(config.data, key, _absolute(value))
+    augment = config.estimator.get("augment")
+    if isinstance(augment, str) and augment.endswith(PIPELINE_FILES):
+        config.estimator["augment"] = _absolute(augment)
     if not config.data.name:
         raise ValueError(f"recipe {name} says no data.name; give the name of a data set")
     return config
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clsgan.choices import one_of
 from clsgan.data_files import Arrays, read_npz
-from clsgan.data_sets import DATA_SETS, DataSet
+from clsgan.data_sets import DATA_SETS, DataSet, prepare_command
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -92,11 +92,45 @@ def load_data(
         return _load_path(name, known, Path(path).expanduser())
     if known is None:
         raise ValueError("data set 'npz' needs the file: data.path=FILE.npz")
-    return _image_data(name, known, known.read(_find_folder(name, known, _root(root))))
+    folder = find_data(name, root)
+    if folder is None:
+        raise _absent(name, known, root)
+    return _image_data(name, known, known.read(folder))
+
+
+def find_data(name: str, root: str | Path | None = None) -> Path | None:
+    """Where the official files of a data set lie; they are not opened.
+
+    Parameters
+    ----------
+    name : {"digits", "mnist", "fashion-mnist", "cifar10", "svhn"}
+    root : str or Path, optional
+        As for `load_data`.
+
+    Returns
+    -------
+    Path or None
+        None where one of them is missing; the root for ``digits``, which need none.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+
+    Examples
+    --------
+    >>> find_data("svhn", root="nowhere") is None
+    True
+    """
+    known = one_of("data set", name, DATA_SETS)
+    folders = [_root(root) / known.folder]
+    if name == "fashion-mnist":
+        folders.append(DEBIAN_FASHION_MNIST)
+    return next((folder for folder in folders if not _missing(known, folder)), None)
 
 
 def prepare(name: str, root: str | Path | None = None) -> Path:
-    """Download a data set's official files through torchvision, checked by MD5.
+    """Download a data set's official files through torchvision, unless there, and check them.
 
     Parameters
     ----------
@@ -124,11 +158,10 @@ def prepare(name: str, root: str | Path | None = None) -> Path:
     """
     known = one_of("data set", name, DATA_SETS)
     at = _root(root)
-    try:
-        _find_folder(name, known, at)
-    except FileNotFoundError:
+    if find_data(name, root) is None:
         at.mkdir(parents=True, exist_ok=True)
         _download(name, known, at)
+    load_data(name, root=root)  # reads every file: a corrupt one is found now
     return at
 
 
@@ -147,18 +180,12 @@ def _download(name: str, known: DataSet, root: Path) -> None:
         ) from error
 
 
-def _find_folder(name: str, known: DataSet, root: Path) -> Path:
-    folders = [root / known.folder]
-    if name == "fashion-mnist":
-        folders.append(DEBIAN_FASHION_MNIST)
-    for folder in folders:
-        if not _missing(known, folder):
-            return folder
-    missing = _missing(known, folders[0])
-    raise FileNotFoundError(
-        f"{name} is not on this machine: {', '.join(missing)} not found in {folders[0]} "
-        "(another root: data.root=FOLDER or the environment variable CLSGAN_DATA). "
-        f"Download it with\nclsgan prepare {name}\nor give the data as data.path=FILE.npz"
+def _absent(name: str, known: DataSet, root: str | Path | None) -> FileNotFoundError:
+    folder = _root(root) / known.folder
+    return FileNotFoundError(
+        f"{name} is not on this machine: {', '.join(_missing(known, folder))} not found in "
+        f"{folder} (another root: data.root=FOLDER or the environment variable CLSGAN_DATA). "
+        f"Download it with\n{prepare_command(name, root)}\nor give the data as data.path=FILE.npz"
     )
 
 

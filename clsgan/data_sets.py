@@ -1,6 +1,7 @@
 """What is known of each data set that has a name."""
 
 import functools
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,27 @@ class DataSet:
     class_names: tuple[str, ...]
     flip: bool
     read_any: Callable[[Path], Arrays] | None = None
+
+
+def prepare_command(name: str, root: str | Path | None = None) -> str:
+    """The line that fetches a data set.
+
+    Parameters
+    ----------
+    name : str
+    root : str or Path, optional
+        Where it is to lie, if not where it lies by default.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> prepare_command("svhn", "my data")
+    "clsgan prepare svhn --root 'my data'"
+    """
+    return f"clsgan prepare {name}" + ("" if root is None else f" --root {shlex.quote(str(root))}")
 
 
 def _read_digits(folder: Path) -> Arrays:

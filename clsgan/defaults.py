@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from clsgan.choices import one_of
-from clsgan.inputs import InputSpec
+from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
+from clsgan.choices import one_of, unknown_name
+from clsgan.inputs import LAYOUTS, InputSpec
 from clsgan.objectives import build_objective
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
+from clsgan.streams import NOISES
 from clsgan.train_state import OPTIMIZERS
 
 OBJECTIVE_FIELDS = (
@@ -33,10 +35,14 @@ TRAINING_FIELDS = (
     "learning_rate",
     "generator_learning_rate",
     "weight_decay",
+    "generator_weight_decay",
     "average_decay",
+    "latent_dim",
+    "noise",
 )
-# Section 7.2 and 7.4.1 of arXiv 1701.06264: 64 labeled and 64 unlabeled rows, Adam, lr x 0.8 every
-# 25 epochs; one generated row for each real one; the weight decay is that of the published code.
+# Section 7.1 to 7.4.1 of arXiv 1701.06264: 64 labeled and 64 unlabeled rows, Adam, lr x 0.8 every
+# 25 epochs, weight decay of both networks (Algorithm 1), noise of 100 uniform values; one generated
+# row for each real one. The decay's value is not printed; the published code names 5e-5.
 PAPER_TRAINING: dict[str, Any] = {
     "batch_size": 128,
     "unlabeled_share": 0.5,
@@ -48,7 +54,10 @@ PAPER_TRAINING: dict[str, Any] = {
     "learning_rate": 1e-3,
     "generator_learning_rate": 1e-3,
     "weight_decay": 5e-5,
+    "generator_weight_decay": 5e-5,
     "average_decay": 0.99,
+    "latent_dim": 100,
+    "noise": "uniform",
 }
 IMAGE_TRAINING: dict[str, Any] = {
     "unlabeled_share": 0.5,
@@ -57,7 +66,10 @@ IMAGE_TRAINING: dict[str, Any] = {
     "schedule": "linear",
     "generator_learning_rate": 1e-3,
     "weight_decay": 5e-3,
+    "generator_weight_decay": 0.0,
     "average_decay": 0.99,
+    "latent_dim": 64,
+    "noise": "normal",
 }
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
@@ -88,8 +100,16 @@ ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "generated_batch_size": 64,
     "generator_interval": 2,
 }
+WHOLE_NUMBERS = (
+    ("batch_size", 2),
+    ("generator_interval", 1),
+    ("generated_batch_size", 0),
+    ("latent_dim", 1),
+)
 STEP_RANGE = (200, 10_000)
 PASSES = 20
+PHOTO_SIDE = 48
+PIPELINE_FILES = (".yaml", ".yml", ".json")
 SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
 
 
@@ -158,6 +178,80 @@ def default_steps(n_rows: int, batch_size: int) -> int:
     return int(min(max(PASSES * n_rows / batch_size, STEP_RANGE[0]), STEP_RANGE[1]))
 
 
+def choose_augment(
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool
+) -> tuple[Augment, Augment]:
+    """Augmentation of the real and of the generated rows.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+
+    Returns
+    -------
+    (augment, generated_augment)
+        The same, but for albumentations pipelines: no gradient passes them, and generated rows get
+        the family "weak".
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> params = {"augment": "auto", "flip": "auto", "objective": "default"}
+    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"), False)
+    >>> real is generated
+    True
+    """
+    wanted, flip = params["augment"], flips(params["flip"], spec)
+    is_auto = isinstance(wanted, str) and wanted == "auto"
+    if is_auto and (params["objective"] == "paper" or not spec.is_image):
+        wanted = "none"
+    elif is_auto and from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
+        wanted = photo_pipeline(spec.shape[1], spec.shape[2], flip)
+    elif is_auto:
+        wanted = "medium"
+    if isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES):
+        augment = build_augment(wanted, spec.shape, flip)
+        return augment, augment
+    return albumentations_augment(wanted), build_augment("weak", spec.shape, flip)
+
+
+def flips(flip: str | bool, spec: InputSpec) -> bool:
+    """Whether to mirror images; "auto" mirrors colour ones: grey ones are often digits, letters.
+
+    Parameters
+    ----------
+    flip : {"auto", True, False}
+    spec : InputSpec
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If it is another string.
+
+    Examples
+    --------
+    >>> flips("auto", InputSpec((3, 32, 32), "NHWC", "uint8"))
+    True
+    """
+    if isinstance(flip, str):
+        if flip != "auto":
+            raise ValueError(f"flip={flip!r} is not valid; choose 'auto', True or False")
+        return spec.is_image and spec.shape[0] == 3
+    return bool(flip) and spec.is_image
+
+
 def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> dict[str, Any]:
     if params["objective"] == "paper":
         return PAPER_TRAINING
@@ -173,15 +267,17 @@ def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) 
 def _check_training(training: Mapping[str, Any]) -> None:
     one_of("optimizer", training["optimizer"], OPTIMIZERS)
     one_of("schedule", training["schedule"], SCHEDULES)
-    for name, least in (("batch_size", 1), ("generator_interval", 1), ("generated_batch_size", 0)):
+    for name, least in WHOLE_NUMBERS:
         value = training[name]
         if not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name}={value!r} is not valid; it is a whole number >= {least}")
     for name in ("learning_rate", "generator_learning_rate"):
         if not _is_within(training[name], 0, math.inf) or training[name] == 0:
             raise ValueError(f"{name}={training[name]!r} is not valid; it is a number above 0")
-    if not _is_within(training["weight_decay"], 0, math.inf):
-        raise ValueError(f"weight_decay={training['weight_decay']!r} is not valid; it is >= 0")
+    for name in ("weight_decay", "generator_weight_decay"):
+        if not _is_within(training[name], 0, math.inf):
+            raise ValueError(f"{name}={training[name]!r} is not valid; it is >= 0")
+    one_of("noise", training["noise"], NOISES)
     for name in ("unlabeled_share", "unlabeled_start", "average_decay"):
         if not _is_within(training[name], 0, 1):
             raise ValueError(f"{name}={training[name]!r} is not valid; it is in [0, 1]")
@@ -189,10 +285,13 @@ def _check_training(training: Mapping[str, Any]) -> None:
 
 def _check_parameters(params: Mapping[str, Any]) -> None:
     """Refuse numbers of the estimator that are not part of the settings."""
-    for name in ("latent_dim", "max_steps"):
-        value = params[name]
-        if value is not None and (not isinstance(value, Integral) or value < 1):
-            raise ValueError(f"{name}={value!r} is not valid; it is a whole number >= 1")
+    steps, seconds = params["max_steps"], params["time_limit"]
+    if steps is not None and (not isinstance(steps, Integral) or steps < 1):
+        raise ValueError(f"max_steps={steps!r} is not valid; it is a whole number >= 1")
+    if seconds is not None and (not _is_within(seconds, 0, math.inf) or seconds == 0):
+        raise ValueError(f"time_limit={seconds!r} is not valid; it is a number of seconds above 0")
+    if params["layout"] not in LAYOUTS:
+        raise ValueError(unknown_name("layout", params["layout"], LAYOUTS))
     value = params["validation_fraction"]
     if not _is_within(value, 0, 1) or value == 1:
         raise ValueError(f"validation_fraction={value!r} is not valid; it is in [0, 1)")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clsgan._version import __version__
 from clsgan.devices import choose_device, choose_precision, has_hardware_bf16
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGES = (
     "torch",
@@ -196,16 +200,15 @@ def _bf16(device: str) -> str:
 
 
 def _data_sets(root: str | Path | None) -> dict[str, str]:
-    from clsgan.data import _find_folder, _root
-    from clsgan.data_sets import DATA_SETS
+    from clsgan.data import find_data
+    from clsgan.data_sets import DATA_SETS, prepare_command
 
-    at, found = _root(root), {}
+    found = {}
     for name, known in DATA_SETS.items():
-        try:
-            folder = _find_folder(name, known, at)
-            found[name] = str(folder) if known.files else "comes with scikit-learn"
-        except FileNotFoundError:
-            found[name] = f"not here: clsgan prepare {name}"
+        folder = find_data(name, root)
+        found[name] = str(folder) if folder else f"not here: {prepare_command(name, root)}"
+        if not known.files:
+            found[name] = "comes with scikit-learn"
     return found
 
 
@@ -215,17 +218,20 @@ def _missing() -> list[tuple[str, str]]:
         return [("missing", "clsgan itself is not installed; from a checkout: pip install -e .")]
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(line) for line in metadata.requires("clsgan") or ()]
-    absent: dict[str, list[str]] = {}
-    for need in wanted:
+    absent: dict[str, list[Requirement]] = {}
+    for need in map(Requirement, metadata.requires("clsgan") or ()):
         if _version(need.name) is None:
             extra = re.search(r'extra == "([^"]+)"', str(need.marker or ""))
-            absent.setdefault(extra[1] if extra else "", []).append(need.name)
+            absent.setdefault(extra[1] if extra else "", []).append(need)
     return [
-        (f"missing for [{extra}]" if extra else "MISSING", f"{', '.join(names)}: {_pip(extra)}")
-        for extra, names in absent.items()
+        (f"missing for [{extra}]" if extra else "MISSING", _pip(needs))
+        for extra, needs in absent.items()
     ]
 
 
-def _pip(extra: str) -> str:
-    return f"pip install 'clsgan[{extra}]'" if extra else "pip install --force-reinstall clsgan"
+def _pip(needs: list[Requirement]) -> str:
+    """The line that installs these; by themselves, since "clsgan" may be another's on an index."""
+    for need in needs:
+        need.marker = None
+    names = ", ".join(need.name for need in needs)
+    return f"{names}: pip install {' '.join(shlex.quote(str(need)) for need in needs)}"

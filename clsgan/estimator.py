@@ -2,8 +2,10 @@
 
 import copy
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,9 @@ from clsgan.inputs import from_nchw
 from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.objectives import build_objective, outlier_probability
-from clsgan.saving import describe, restore
+from clsgan.saving import DESIGN, describe, restore
+from clsgan.settings import Settings
+from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
 
 Array = npt.NDArray[Any]
@@ -76,13 +80,16 @@ class CLSGANClassifier(
         "small", "paper", "mlp", or a module (z [B, Z], y [B]) -> x. None turns the generated
         stream off.
     generator_options : dict, optional
-    latent_dim : int
-        Size of the noise z.
+        Arguments of the generator named, such as ``{"widths": (128, 64, 32)}`` of "small".
+    latent_dim : int, optional
+        Size of the noise z: 64, and 100 with ``objective="paper"``.
+    noise : {"normal", "uniform"}, optional
+        Of the generator: "normal", and "uniform" in [-1, 1] with ``objective="paper"``.
     max_steps : int, optional
     time_limit : float, optional
-        Seconds of `fit`, preparations included. The learning rate is fitted to the budget. With
-        neither, twenty passes over all rows are made, from 200 to 10,000 steps. Only runs bounded
-        by `max_steps` can be repeated exactly.
+        Seconds of `fit`, preparations included. The "linear" schedule is fitted to the budget. With
+        neither, twenty passes over all rows are made, from 200 to 10,000 steps. A run with a
+        `time_limit` cannot be repeated exactly.
     batch_size : int, optional
         Real rows a step, labeled and unlabeled.
     unlabeled_share, unlabeled_start : float, optional
@@ -91,7 +98,10 @@ class CLSGANClassifier(
         Generated rows in a step, and in how manieth step there are some.
     optimizer : {"sgd", "adam", "adamw"}, optional
     schedule : {"linear", "step_decay", "constant"}, optional
-    learning_rate, generator_learning_rate, weight_decay, average_decay : float, optional
+    learning_rate, generator_learning_rate : float, optional
+    weight_decay, generator_weight_decay : float, optional
+    average_decay : float, optional
+        Of the running average of the weights, which predicts; 0 keeps the last ones.
     augment : {"auto", "none", "weak", "medium", "strong"} or albumentations pipeline
         A pipeline may be an `albumentations.Compose`, its dict form, or a YAML or JSON file.
         "auto" is "medium"; for image files of 48 pixels and more an albumentations pipeline.
@@ -130,9 +140,13 @@ class CLSGANClassifier(
     loss_network_, generator_ : nn.Module
         With averaged weights. The generator may be None.
     history_ : list of dict
-        Mean of every term over 25 steps each.
+        Mean of every term over 25 steps each, and ten validation errors if rows were held out.
     n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
     validation_error_ : float or None
+    precision_, device_ : str
+        What was chosen for this machine.
+    spec_, units_, class_prior_
+        Form, units and class shares of the training rows.
 
     Examples
     --------
@@ -161,7 +175,8 @@ class CLSGANClassifier(
         loss_network_options: Mapping[str, Any] | None = None,
         generator: str | nn.Module | None = "auto",
         generator_options: Mapping[str, Any] | None = None,
-        latent_dim: int = 64,
+        latent_dim: int | None = None,
+        noise: str | None = None,
         max_steps: int | None = None,
         time_limit: float | None = None,
         batch_size: int | None = None,
@@ -174,6 +189,7 @@ class CLSGANClassifier(
         learning_rate: float | None = None,
         generator_learning_rate: float | None = None,
         weight_decay: float | None = None,
+        generator_weight_decay: float | None = None,
         average_decay: float | None = None,
         augment: Any = "auto",
         flip: str | bool = "auto",
@@ -204,6 +220,7 @@ class CLSGANClassifier(
         self.generator = generator
         self.generator_options = generator_options
         self.latent_dim = latent_dim
+        self.noise = noise
         self.max_steps = max_steps
         self.time_limit = time_limit
         self.batch_size = batch_size
@@ -216,6 +233,7 @@ class CLSGANClassifier(
         self.learning_rate = learning_rate
         self.generator_learning_rate = generator_learning_rate
         self.weight_decay = weight_decay
+        self.generator_weight_decay = generator_weight_decay
         self.average_decay = average_decay
         self.augment = augment
         self.flip = flip
@@ -267,13 +285,17 @@ class CLSGANClassifier(
         """
         started = time.perf_counter()
         params = self.get_params(deep=False)
-        data = read_training_data(X, y, X_unlab, params, self._check_rows)
+        with self._kept_on_error():
+            data = read_training_data(X, y, X_unlab, params, self._check_rows)
         settings = resolve_settings(params, data.spec, len(data.labeled) + len(data.unlabeled))
-        previous = self._previous(data) if self.warm_start else None
+        design = self._new_design(settings)
+        previous = self._previous(data, design) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:
-            print(self._describe(data))
-        fitted = fit_networks(data, settings, params, seed, started, previous)
+            print(self._describe(data), file=sys.stderr)
+        with self._kept_on_error():
+            fitted = fit_networks(data, settings, params, seed, started, previous)
+        self._design = design
         self._remember(data, fitted, started)
         return self
 
@@ -390,6 +412,8 @@ class CLSGANClassifier(
         predicted = self.classes_[self._forward(rows, self._losses).argmin(axis=1)]
         if len(predicted) != len(y):
             raise ValueError(f"X has {len(predicted)} rows, but y has {len(y)} labels")
+        if sample_weight is not None and len(sample_weight) != len(y):
+            raise ValueError(f"X has {len(y)} rows, but sample_weight has {len(sample_weight)}")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
         return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
 
@@ -482,10 +506,9 @@ class CLSGANClassifier(
             raise ValueError(f"n_samples={n_samples} is not valid; it is at least 1")
         rng = check_random_state(random_state)
         codes = self._codes_to_sample(n_samples, y, rng)
-        noise = rng.standard_normal((n_samples, self.latent_dim)).astype(np.float32)
-        rows = generate_arrays(
-            self.generator_, torch.from_numpy(noise), torch.from_numpy(codes), self.device_
-        )
+        draw, shape = NOISES[self._design["noise"]], (n_samples, self._design["latent_dim"])
+        noise = draw(shape, torch.Generator().manual_seed(int(rng.randint(2**31 - 1))))
+        rows = generate_arrays(self.generator_, noise, torch.from_numpy(codes), self.device_)
         X = self.units_.restore(rows, self.spec_)
         X = from_nchw(X, self.spec_.layout) if self.spec_.is_image else X
         return np.ascontiguousarray(X), self.classes_[codes]
@@ -568,7 +591,33 @@ class CLSGANClassifier(
         )
         return rows
 
-    def _previous(self, data: TrainingData) -> tuple[nn.Module, nn.Module | None] | None:
+    @contextmanager
+    def _kept_on_error(self) -> Iterator[None]:
+        """Leave a fitted model whole when `fit` fails: scikit-learn's check of X writes to it."""
+        before = dict(self.__dict__)
+        fitted = hasattr(self, "classes_")
+        try:
+            yield
+        except BaseException:
+            if fitted:
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
+    def _new_design(self, settings: Settings) -> dict[str, Any]:
+        """What the networks are built of: later changes of parameters do not touch a fitted one."""
+        design = {name: getattr(self, name) for name in DESIGN}
+        if not settings.generated_batch_size:
+            design["generator"] = None
+        return design | {
+            "latent_dim": settings.latent_dim,
+            "noise": settings.noise,
+            "open_class": settings.objective.open_class,
+        }
+
+    def _previous(
+        self, data: TrainingData, design: dict[str, Any]
+    ) -> tuple[nn.Module, nn.Module | None] | None:
         if not hasattr(self, "loss_network_"):
             return None
         same = data.spec.shape == self.spec_.shape and list(data.classes) == list(self.classes_)
@@ -578,6 +627,12 @@ class CLSGANClassifier(
                 f"{list(self.classes_)} and {self.spec_.shape}; got {list(data.classes)} and "
                 f"{data.spec.shape}"
             )
+        for name in (*DESIGN, "latent_dim"):
+            if design[name] != self._design[name]:
+                raise ValueError(
+                    f"warm_start=True goes on with the networks of the last fit, which had "
+                    f"{name}={self._design[name]!r}; got {design[name]!r}"
+                )
         return copy.deepcopy(self.loss_network_).train(), copy.deepcopy(self.generator_)
 
     def _remember(self, data: TrainingData, fitted: Fitted, started: float) -> None:
@@ -620,7 +675,7 @@ class CLSGANClassifier(
 
     def _losses(self, logits: Tensor, features: Tensor) -> Tensor:
         """L(x, y) [b, K] of the objective."""
-        return build_objective(self.objective, open_class=self.open_class).losses(logits)
+        return build_objective("default", open_class=self._design["open_class"]).losses(logits)
 
     def _forward(self, rows: Array, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:
         def get(part: slice) -> Tensor:

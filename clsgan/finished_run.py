@@ -50,7 +50,7 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
     Traceback (most recent call last):
     FileNotFoundError: there is no run folder a-folder-that-is-new
     """
-    model = CLSGANClassifier.load(run_folder.model_folder(run))
+    model = CLSGANClassifier.load(model_folder(run))
     names = class_names(run, model)
     if images is not None:
         from clsgan.photos import labelled_folder
@@ -71,6 +71,41 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
         "stored_error": run_folder.read_json(folder / run_folder.RESULTS)["error"],
         "changed_predictions": int(changed.sum()),
     }
+
+
+def model_folder(run: str | Path) -> Path:
+    """The model of a run.
+
+    Parameters
+    ----------
+    run : str or Path
+        A run folder.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or no model in it.
+
+    Examples
+    --------
+    >>> from clsgan.finished_run import model_folder
+    >>> model_folder("a-folder-that-is-new")
+    Traceback (most recent call last):
+    FileNotFoundError: there is no run folder a-folder-that-is-new
+    """
+    folder = Path(run).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no run folder {folder}")
+    model = folder / run_folder.MODEL
+    if not model.is_dir():
+        raise FileNotFoundError(
+            f"{folder} holds no {model.name}: it is no run folder, or its run did not finish"
+        )
+    return model
 
 
 def class_names(run: str | Path, model: CLSGANClassifier) -> list[str]:

@@ -1,5 +1,6 @@
 """From checked data to trained networks: builds the parts of a run and hands them to the loop."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
-from clsgan.defaults import default_steps
+from clsgan.augment import build_augment
+from clsgan.defaults import choose_augment, default_steps, flips
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
 from clsgan.inference import predict_arrays
-from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.runlog import RunLog
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 WHITENING_ROWS = 5000
-PHOTO_SIDE = 48
+WHITENING_VALUES = 2**25
 
 
 @dataclass
@@ -107,10 +107,13 @@ def fit_networks(
     """
     device_type = choose_device(params["accelerator"])
     precision = choose_precision(params["precision"], device_type, data.spec.is_image)
-    train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
     budget = _budget(data, settings, params, started)
+    fabric = make_fabric(device_type, precision)
+    if fabric.world_size > 1 and budget.time_limit is not None:
+        raise ValueError("several processes need max_steps: under time_limit their clocks differ")
+    seed = int(fabric.broadcast(seed))
+    train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
     with flushed_denormals(), seeded(seed, device_type), explained_out_of_memory(settings):
-        fabric = make_fabric(device_type, precision)
         networks = previous or _build_networks(data, settings, params, seed)
         streams = make_streams(fabric, data, train_rows, settings, params, seed)
         state = prepare_state(fabric, *networks, settings)
@@ -172,7 +175,7 @@ def make_streams(
     augment, generated_augment = choose_augment(params, data.spec, data.from_files)
     asked = UNLABELED[settings.objective.unlabeled]
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
-    flip = _flips(params["flip"], data.spec)
+    flip = flips(params["flip"], data.spec)
     teacher = build_augment("weak" if weak_teacher else "none", data.spec.shape, flip)
     no_rows = data.labeled[:0]
     use_unlabeled = settings.objective.unlabeled != "none"
@@ -181,7 +184,8 @@ def make_streams(
         unlabeled=_store(data.unlabeled if use_unlabeled else no_rows, data, fabric.device),
         y=torch.from_numpy(data.codes[train_rows]),
         n_classes=len(data.classes),
-        latent_dim=params["latent_dim"],
+        latent_dim=settings.latent_dim,
+        noise=settings.noise,
         augment=augment,
         generated_augment=generated_augment,
         teacher_augment=teacher,
@@ -189,51 +193,6 @@ def make_streams(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-
-
-def choose_augment(
-    params: Mapping[str, Any], spec: InputSpec, from_files: bool
-) -> tuple[Augment, Augment]:
-    """Augmentation of the real and of the generated rows.
-
-    Parameters
-    ----------
-    params : mapping
-        The estimator's parameters.
-    spec : InputSpec
-    from_files : bool
-        Whether X was read from image files.
-
-    Returns
-    -------
-    (augment, generated_augment)
-        The same, but for albumentations pipelines: no gradient passes them, and generated rows get
-        the family "weak".
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown.
-
-    Examples
-    --------
-    >>> params = {"augment": "auto", "flip": "auto", "objective": "default"}
-    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"), False)
-    >>> real is generated
-    True
-    """
-    wanted, flip = params["augment"], _flips(params["flip"], spec)
-    is_auto = isinstance(wanted, str) and wanted == "auto"
-    if is_auto and (params["objective"] == "paper" or not spec.is_image):
-        wanted = "none"
-    elif is_auto and from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
-        wanted = photo_pipeline(spec.shape[1], spec.shape[2], flip)
-    elif is_auto:
-        wanted = "medium"
-    if isinstance(wanted, str):
-        augment = build_augment(wanted, spec.shape, flip)
-        return augment, augment
-    return albumentations_augment(wanted), build_augment("weak", spec.shape, flip)
 
 
 def averaged_networks(state: TrainState) -> tuple[nn.Module, nn.Module | None]:
@@ -279,7 +238,7 @@ def _build_networks(
         params["generator"],
         shape,
         n_classes,
-        params["latent_dim"],
+        settings.latent_dim,
         params["generator_options"],
         seed=seed + 1,
     )
@@ -287,9 +246,10 @@ def _build_networks(
 
 
 def _some_images(data: TrainingData, seed: int) -> Tensor:
-    """Up to 5,000 images of both kinds, as networks see them, to fit the stem to."""
+    """Images of the larger pool, as networks see them, to fit the stem to."""
     pool = data.unlabeled if len(data.unlabeled) > len(data.labeled) else data.labeled
-    rows = np.random.default_rng(seed).permutation(len(pool))[:WHITENING_ROWS]
+    count = max(min(WHITENING_ROWS, WHITENING_VALUES // math.prod(data.spec.shape)), 1)
+    rows = np.random.default_rng(seed).permutation(len(pool))[:count]
     return torch.from_numpy(data.units.standardise(pool[np.sort(rows)]))
 
 
@@ -303,15 +263,6 @@ def _store(rows: Array, data: TrainingData, device: torch.device) -> RowStore:
 
 def _tensor(rows: Array) -> Tensor:
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-
-
-def _flips(flip: str | bool, spec: InputSpec) -> bool:
-    """Whether to mirror images; "auto" mirrors colour ones: grey ones are often digits, letters."""
-    if isinstance(flip, str):
-        if flip != "auto":
-            raise ValueError(f"flip={flip!r} is not valid; choose 'auto', True or False")
-        return spec.is_image and spec.shape[0] == 3
-    return bool(flip) and spec.is_image
 
 
 def _budget(

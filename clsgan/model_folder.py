@@ -43,6 +43,8 @@ def write_model(
     ------
     FileExistsError
         If the folder exists and is not empty, and is no model folder or `overwrite` is False.
+    ValueError
+        If the document is larger than `read_model` takes, 16 MiB.
 
     Examples
     --------
@@ -56,12 +58,12 @@ def write_model(
 
     target = Path(folder)
     _check_target(target, overwrite)
+    text = _document_text(document)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         packed = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         save_file(packed, aside / TENSORS)
-        text = json.dumps({"format": FORMAT, **document}, indent=2, allow_nan=False)
         (aside / DOCUMENT).write_text(text, encoding="utf-8")
         for name in (TENSORS, DOCUMENT):
             _sync(aside / name)
@@ -111,6 +113,23 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         return load_file(source / TENSORS), document
     except SafetensorError as error:
         raise ValueError(f"{source / TENSORS} is truncated or corrupt: {error}") from error
+
+
+def _document_text(document: Mapping[str, Any]) -> str:
+    """The document as JSON in ASCII, so that its bytes are its characters."""
+    text = _compact({"format": FORMAT, **document})
+    if len(text) > MAX_DOCUMENT_BYTES:
+        sizes = {key: len(_compact(value)) for key, value in document.items()}
+        largest = max(sizes, key=lambda key: sizes[key])
+        raise ValueError(
+            f"the model's document has {len(text)} bytes, of which {sizes[largest]} are its "
+            f"{largest!r}; at most {MAX_DOCUMENT_BYTES} can be loaded again, so nothing is written"
+        )
+    return text
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _read_document(path: Path) -> dict[str, Any]:

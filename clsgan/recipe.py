@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
 
     The run folder gets ``config.yaml`` (itself a recipe), ``labels.npz``, ``metrics.jsonl``,
     ``tensorboard/``, ``model/``, ``test_predictions.npz``, ``samples.png``, ``confusion.png`` and
-    ``results.json``. Test rows are used once, after training.
+    ``results.json``, which is written as soon as the model is tested, and again after each
+    baseline. Test rows are used once, after training.
 
     Parameters
     ----------
@@ -41,7 +44,8 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        The data, an argument of the estimator or a baseline is not valid; nothing is left behind.
+        The data, an argument of the estimator or a baseline is not valid, or a launcher started
+        several processes; nothing is left behind.
     FileExistsError
         The run folder asked for is not empty.
 
@@ -58,29 +62,30 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     >>> results["split"]["name"], 0 < results["error"] < 1
     ('digits.seed0@100', True)
     """
-    folder = run_folder.choose_run_folder(config.name, config.run)
+    _check_one_process()
     data = load_run_data(config.data)
     check_baselines(config.baselines, data)
-    arguments = _arguments(config, data, verbose)
-    model = CLSGANClassifier(**arguments, log_dir=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
+    config = _with_form(config, data)
+    arguments = {"verbose": verbose, "random_state": config.data.seed, **config.estimator}
+    folder, made = run_folder.claim_run_folder(config.name, config.run)
     try:
         _write_inputs(folder, config, data)
+        model = CLSGANClassifier(**arguments, log_dir=str(folder))
         model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
     except BaseException:
-        run_folder.discard_unstarted(folder)
+        run_folder.discard_unstarted(folder, made)
         raise
     memory = peak_memory_mb()
     model.save(folder / run_folder.MODEL)
     numbers = _test(model, data, folder)
+    results = _results(config, data, numbers, _own_row(model, numbers)) | {"peak_memory_mb": memory}
+    run_folder.write_json(folder / run_folder.RESULTS, results)
     _draw(model, data, config, numbers, folder)
-    methods = [_own_row(model, numbers)]
     for name in config.baselines:
         if verbose > 0:
             print(f"baseline {name}", file=sys.stderr)
-        methods.append(run_baseline(name, data, arguments))
-    results = _results(config, data, numbers, methods) | {"peak_memory_mb": memory}
-    run_folder.write_json(folder / run_folder.RESULTS, results)
+        results["methods"].append(run_baseline(name, data, arguments))
+        run_folder.write_json(folder / run_folder.RESULTS, results)
     return {**results, "folder": str(folder)}
 
 
@@ -118,12 +123,20 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{folder}: {', '.join(files)}"])
 
 
-def _arguments(config: RecipeConfig, data: RunData, verbose: int) -> dict[str, Any]:
-    """Constructor arguments: what the recipe says, over what the data say, over the run's seed."""
-    defaults: dict[str, Any] = {"verbose": verbose, "random_state": config.data.seed}
+def _check_one_process() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "recipes run in one process in this version, and a launcher started "
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}; run clsgan train without it, or fit "
+            "CLSGANClassifier in a script of your own"
+        )
+
+
+def _with_form(config: RecipeConfig, data: RunData) -> RecipeConfig:
+    """The recipe with what the data say of their form, where it does not say it itself."""
     told = {"flip": data.flip, "layout": data.layout}
-    defaults |= {name: value for name, value in told.items() if value is not None}
-    return {**defaults, **config.estimator}
+    told = {name: value for name, value in told.items() if value is not None}
+    return replace(config, estimator={**told, **config.estimator})
 
 
 def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
@@ -178,7 +191,7 @@ def _results(
     config: RecipeConfig,
     data: RunData,
     numbers: dict[str, Any],
-    methods: list[dict[str, Any]],
+    own_row: dict[str, Any],
 ) -> dict[str, Any]:
     n_unlabeled = 0 if data.x_unlab is None else len(data.x_unlab)
     return {
@@ -193,7 +206,7 @@ def _results(
             "n_unlabeled": n_unlabeled,
         },
         "notes": list(data.notes),
-        "methods": methods,
+        "methods": [own_row],
         "report": numbers,
         "versions": versions(),
         "machine": machine(),

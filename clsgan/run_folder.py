@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ NUMBERS = re.compile(r"\[\n\s+([-+.,\deE\s]+?)\n\s*\]")  # a list of numbers, sp
 SAMPLES, CONFUSION = "samples.png", "confusion.png"
 
 
-def choose_run_folder(name: str, given: str | Path | None = None) -> Path:
-    """Where a run will write; nothing is made yet.
+def claim_run_folder(name: str, given: str | Path | None = None) -> tuple[Path, list[Path]]:
+    """Make the folder that a run will write, for this run alone.
 
     Parameters
     ----------
@@ -32,7 +34,9 @@ def choose_run_folder(name: str, given: str | Path | None = None) -> Path:
 
     Returns
     -------
-    Path
+    folder : Path
+    made : list of Path
+        The folders made for it, innermost first: what `discard_unstarted` may remove.
 
     Raises
     ------
@@ -41,20 +45,29 @@ def choose_run_folder(name: str, given: str | Path | None = None) -> Path:
 
     Examples
     --------
-    >>> from clsgan.run_folder import choose_run_folder
-    >>> choose_run_folder("digits", "a-folder-that-is-new").as_posix()
-    'a-folder-that-is-new'
+    >>> import tempfile
+    >>> from clsgan.run_folder import claim_run_folder
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     folder, made = claim_run_folder("digits", f"{here}/a/b")
+    ...     [path.name for path in made]
+    ['b', 'a']
     """
     if given is None:
-        return _next_numbered(Path("runs"), name)
+        return _claim_numbered(Path("runs"), name)
     folder = Path(given).expanduser()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"run folder {folder} is a file")
-    if folder.is_dir() and any(folder.iterdir()):
+    made = _absent(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if any(folder.iterdir()):
+            raise FileExistsError
+        (folder / CONFIG).touch(exist_ok=False)  # of two runs at once, one only makes it
+    except FileExistsError:
         raise FileExistsError(
             f"run folder {folder} is not empty, and a run never overwrites; give another run=FOLDER"
-        )
-    return folder
+        ) from None
+    return folder, made
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -223,69 +236,52 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         return {name: file[name] for name in file.files}
 
 
-def model_folder(run: str | Path) -> Path:
-    """The model of a run.
-
-    Parameters
-    ----------
-    run : str or Path
-        A run folder.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such folder, or no model in it.
-
-    Examples
-    --------
-    >>> from clsgan.run_folder import model_folder
-    >>> model_folder("a-folder-that-is-new")
-    Traceback (most recent call last):
-    FileNotFoundError: there is no run folder a-folder-that-is-new
-    """
-    folder = Path(run).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no run folder {folder}")
-    _check_is_there(folder / MODEL)
-    return folder / MODEL
-
-
-def discard_unstarted(folder: Path) -> None:
+def discard_unstarted(folder: Path, made: Sequence[Path]) -> None:
     """Take back what was written for a run that failed before it trained.
 
     Parameters
     ----------
     folder : Path
         A run folder; it is left alone if it holds metrics.
+    made : sequence of Path
+        As from `claim_run_folder`; no other folder is removed, and none that holds something.
 
     Examples
     --------
     >>> import tempfile
-    >>> from clsgan.run_folder import CONFIG, discard_unstarted
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> write_bytes(folder / CONFIG, b"name: digits")
-    >>> discard_unstarted(folder)
-    >>> folder.exists()
-    False
+    >>> from clsgan.run_folder import claim_run_folder, discard_unstarted
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     discard_unstarted(*claim_run_folder("digits", f"{here}/a/b"))
+    ...     os.listdir(here)
+    []
     """
     if (folder / METRICS_FILE).exists():
         return
     for name in (CONFIG, LABELS):
         (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    for path in made:
+        with contextlib.suppress(OSError):  # it holds something
+            path.rmdir()
 
 
-def _next_numbered(parent: Path, name: str) -> Path:
-    """One more than the greatest number in use, so that runs sort by when they were made."""
+def _claim_numbered(parent: Path, name: str) -> tuple[Path, list[Path]]:
+    """Make the folder after the greatest number in use, so that runs sort by when they began."""
     pattern = re.compile(re.escape(name) + r"-(\d+)")
     names = os.listdir(parent) if parent.is_dir() else []
     used = [int(match[1]) for entry in names if (match := pattern.fullmatch(entry))]
-    return parent / f"{name}-{max(used, default=0) + 1}"
+    number = max(used, default=0)
+    while True:
+        number += 1
+        folder = parent / f"{name}-{number}"
+        made = _absent(folder)
+        with contextlib.suppress(FileExistsError):  # another run was faster: the next number
+            folder.mkdir(parents=True)
+            return folder, made
+
+
+def _absent(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _check_is_there(path: Path) -> None:

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from clsgan._version import __version__
-from clsgan.choices import unknown_name
+from clsgan.choices import one_of, unknown_name
 from clsgan.devices import PRECISIONS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network
+from clsgan.objectives import build_objective
+from clsgan.streams import NOISES
 from clsgan.training_data import Units
 
 NETWORKS = ("loss_network", "generator")
+DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
+MAX_HISTORY = 2000
 OMITTED = "$omitted"
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
@@ -61,7 +65,8 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "classes": {"dtype": str(estimator.classes_.dtype), "values": estimator.classes_.tolist()},
         "spec": asdict(estimator.spec_),
         "fitted": fitted,
-        "history": [_finite(record) for record in estimator.history_],
+        "design": {key: _to_json(value) for key, value in estimator._design.items()},
+        "history": _thinned([_finite(record) for record in estimator.history_]),
     }
     return tensors, document
 
@@ -102,6 +107,7 @@ def restore(
         estimator.spec_ = _spec(document["spec"])
         estimator.classes_ = _classes(document["classes"])
         estimator.history_ = list(document["history"])
+        estimator._design = _design(document["design"], given)
         for name in PLAIN:
             setattr(estimator, name, fitted[name])
         if estimator.precision_ not in list(filter(None, PRECISIONS.values())):
@@ -125,13 +131,14 @@ def restore(
 
 
 def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
-    part, options = getattr(estimator, name), getattr(estimator, f"{name}_options")
+    design = estimator._design
+    part, options = design[name], design[f"{name}_options"]
     shape, n_classes = estimator.spec_.shape, len(estimator.classes_)
     try:
         if name == "loss_network":
             network = build_loss_network(part, shape, n_classes, _no_download(options))
         else:
-            network = build_generator(part, shape, n_classes, estimator.latent_dim, options)
+            network = build_generator(part, shape, n_classes, design["latent_dim"], options)
     except RuntimeError as error:
         raise ValueError(f"{name}={part!r} with {options} cannot be built: {error}") from error
     state = {
@@ -162,16 +169,32 @@ def _parameters(
     unknown = sorted(set(stored) - set(valid))
     if unknown:
         raise ValueError(f"the model file has parameters that this version has not: {unknown}")
-    parameters = dict(stored)
-    for key, value in parameters.items():
-        if isinstance(value, dict) and OMITTED in value:
-            if key in NETWORKS and key not in given:
+    omitted = {key for key, value in stored.items() if isinstance(value, dict) and OMITTED in value}
+    return {**stored, **{key: valid[key] for key in omitted}, **given}
+
+
+def _design(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the networks are built of; modules of a user's own are taken from what is given."""
+    design = dict(stored)
+    for key in NETWORKS:
+        if isinstance(design[key], dict) and OMITTED in design[key]:
+            if key not in given:
                 raise ValueError(
-                    f"the model was fitted with {key}={value[OMITTED]}, a module of its user's "
-                    f"own; pass one of the same kind: load(folder, {key}=module)"
+                    f"the model was fitted with {key}={design[key][OMITTED]}, a module of its "
+                    f"user's own; pass one of the same kind: load(folder, {key}=module)"
                 )
-            parameters[key] = valid[key]
-    return parameters | dict(given)
+            design[key] = given[key]
+    one_of("noise", design["noise"], NOISES)
+    build_objective("default", open_class=design["open_class"])
+    return design
+
+
+def _thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most 2,000 records, evenly spaced, the last one among them."""
+    if len(history) <= MAX_HISTORY:
+        return history
+    kept = np.unique(np.linspace(0, len(history) - 1, MAX_HISTORY).round().astype(int))
+    return [history[i] for i in kept]
 
 
 def _to_json(value: Any) -> Any:

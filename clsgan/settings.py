@@ -25,7 +25,11 @@ class Settings:
         The generated stream takes part in every so many steps.
     optimizer, schedule : str
         Keys of `OPTIMIZERS` and of `clsgan.schedules.SCHEDULES`.
-    learning_rate, generator_learning_rate, weight_decay, average_decay : float
+    learning_rate, generator_learning_rate, average_decay : float
+    weight_decay, generator_weight_decay : float
+    latent_dim : int
+    noise : str
+        Key of `clsgan.streams.NOISES`.
 
     Examples
     --------
@@ -45,7 +49,10 @@ class Settings:
     learning_rate: float = 0.2
     generator_learning_rate: float = 1e-3
     weight_decay: float = 5e-4
+    generator_weight_decay: float = 0.0
     average_decay: float = 0.99
+    latent_dim: int = 64
+    noise: str = "normal"
 
     def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
         """Rows of each stream for one process at a point of the run."""

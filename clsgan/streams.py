@@ -1,5 +1,6 @@
 """The three streams of a run: labeled, unlabeled and generated batches, endless and seeded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -130,7 +131,7 @@ class RowStore:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             fits = rows.numel() * rows.element_size() < device_share * free
-            rows = rows.to(device) if fits else rows.pin_memory()
+            rows = rows.to(device) if fits else rows
         elif device.type != "cpu":
             rows = rows.to(device)
         self.rows = rows
@@ -142,7 +143,10 @@ class RowStore:
         """The rows of an index [B] as networks see them, float32 on the device."""
         if self.rows.device == self.device:
             index = index.to(self.device)
-        picked = self._pick(index).to(self.device, non_blocking=True)
+        picked = self._pick(index)
+        if picked.device.type == "cpu" and self.device.type == "cuda":
+            picked = picked.pin_memory()  # a pinned pool yields batches that are not
+        picked = picked.to(self.device, non_blocking=True)
         return (picked.float() - self.offset) / self.scale
 
     def _pick(self, index: Tensor) -> Tensor:
@@ -164,6 +168,8 @@ class Streams:
     n_classes : int
     latent_dim : int
         Z, the size of the generator's noise.
+    noise : str
+        Key of `NOISES`.
     augment, generated_augment, teacher_augment : callable
         (x [B, ...], torch.Generator) -> x of the same shape: for the real rows, the generated
         rows, and the unlabeled rows as the teacher sees them.
@@ -175,7 +181,8 @@ class Streams:
     >>> one = torch.tensor(1.0)
     >>> store = RowStore(torch.eye(4), 0 * one, one, torch.device("cpu"))
     >>> keep = lambda x, generator: x
-    >>> streams = Streams(store, store, torch.tensor([0, 1, 0, 1]), 2, 8, keep, keep, keep, seed=0)
+    >>> y, three = torch.tensor([0, 1, 0, 1]), [keep] * 3
+    >>> streams = Streams(store, store, y, 2, 8, "normal", *three, seed=0)
     >>> batch = streams.next(BatchSizes(labeled=2, unlabeled=3, generated=4))
     >>> batch.x_unl.shape, batch.z.shape
     (torch.Size([3, 4]), torch.Size([4, 8]))
@@ -188,6 +195,7 @@ class Streams:
         y: Tensor,
         n_classes: int,
         latent_dim: int,
+        noise: str,
         augment: Augment,
         generated_augment: Augment,
         teacher_augment: Augment,
@@ -197,7 +205,7 @@ class Streams:
     ) -> None:
         self.labeled, self.unlabeled, self.device = labeled, unlabeled, labeled.device
         self.y = y.to(self.device)
-        self.latent_dim = latent_dim
+        self.latent_dim, self.draw_noise = latent_dim, NOISES[noise]
         self.augment, self.generated_augment = augment, generated_augment
         self.teacher_augment = teacher_augment
         self.prior = torch.bincount(self.y, minlength=n_classes).float()
@@ -229,8 +237,8 @@ class Streams:
         )
 
     def noise(self, count: int) -> Tensor:
-        """Standard normal noise [count, Z]."""
-        return torch.randn(count, self.latent_dim, generator=self.generator, device=self.device)
+        """Noise [count, Z] for the generator."""
+        return self.draw_noise((count, self.latent_dim), self.generator)
 
     def generated_classes(self, y_lab: Tensor, count: int) -> Tensor:
         """Classes [count] of generated rows: those of `y_lab`, then draws from the prior."""
@@ -239,3 +247,49 @@ class Streams:
             return y_lab[:count]
         drawn = torch.multinomial(self.prior, extra, replacement=True, generator=self.generator)
         return torch.cat([y_lab, drawn])
+
+
+def normal_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal noise on the generator's device.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> normal_noise((2, 8), torch.Generator()).shape
+    torch.Size([2, 8])
+    """
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Noise uniform in [-1, 1], as in section 7.2 of arXiv 1701.06264.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> float(uniform_noise((2, 8), torch.Generator()).abs().max()) <= 1
+    True
+    """
+    return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+
+
+NOISES: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {
+    "normal": normal_noise,
+    "uniform": uniform_noise,
+}

@@ -9,6 +9,7 @@ WARM_UP_STEPS = 1
 TRIAL_STEPS = 4
 SLOW_DOWN = 0.6
 HOPELESS = 0.5
+RETRY_SECONDS = 60.0
 
 
 class ThreadTuner:
@@ -16,8 +17,9 @@ class ThreadTuner:
 
     Threads of one step wait for each other, so one that shares its core with another program holds
     up all: with one of two cores busy, two threads trained 280 to 640 images of 8x8 a second, one
-    thread 2,800. Both are tried again when the pace falls to 0.6 of what it was. Results
-    depend on the number of threads in their last digits, so runs bounded by steps keep theirs.
+    thread 2,800. Both are tried again every minute, and when the pace falls to 0.6 of what it was.
+    Results depend on the number of threads in their last digits, so runs bounded by steps keep
+    theirs.
 
     Parameters
     ----------
@@ -64,12 +66,13 @@ class ThreadTuner:
         if on_trial:
             self.rates[self.pending.pop(0)] = rate
             self._use(self.pending[0] if self.pending else max(self.rates, key=self._rate))
-        elif rate < SLOW_DOWN * self.rates[self.count]:
+        elif rate < SLOW_DOWN * self.rates[self.count] or self.clock() > self.next_trials:
             self._start_trials()
         else:
             self._count_anew(0)
 
     def _start_trials(self) -> None:
+        self.next_trials = self.clock() + RETRY_SECONDS
         self.rates, self.pending = {}, list(self.candidates)
         self._use(self.pending[0])
 

@@ -67,7 +67,8 @@ def prepare_state(
     if generator is not None:
         generator = generator.to(memory_format=torch.channels_last)
         optimizer = OPTIMIZERS["adam"](
-            decay_groups(generator, 0.0), settings.generator_learning_rate
+            decay_groups(generator, settings.generator_weight_decay),
+            settings.generator_learning_rate,
         )
         state.generator, state.generator_optimizer = fabric.setup(generator, optimizer)
         state.average_generator = average_of(generator)

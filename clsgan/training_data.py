@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from clsgan.inputs import (
     InputSpec,
@@ -43,11 +44,10 @@ class Units:
 
     def standardise(self, X: Array) -> Array:
         """Values as networks see them, float32."""
-        if self.offset.ndim == 0:
-            pixels = X.astype(np.float32)
-            pixels -= np.float32(self.offset)
-            pixels /= np.float32(self.scale)
-            return pixels
+        if self.offset.ndim == 0:  # pixels: torch does it with all threads
+            pixels = torch.from_numpy(X if X.flags.writeable else X.copy())
+            pixels = pixels.to(torch.float32, copy=True)
+            return np.asarray(pixels.sub_(float(self.offset)).div_(float(self.scale)).numpy())
         return ((X - self.offset) / self.scale).astype(np.float32)
 
     def restore(self, x: Array, spec: InputSpec) -> Array:
@@ -144,6 +144,7 @@ def read_training_data(
     labeled, unlabeled = X[known], X[~known]
     range_ = _image_range(labeled, dtype, from_files, params) if is_image else (-1.0, 1.0)
     spec = InputSpec(tuple(X.shape[1:]), layout, dtype, *range_)
+    _check_scale(unlabeled, labeled, spec, params, "X in its unlabeled rows")
     if X_unlab is not None:
         more = read_unlabeled(X_unlab, spec, labeled, params, check_rows)
         unlabeled = np.concatenate([unlabeled, more]) if len(unlabeled) else more
@@ -184,11 +185,7 @@ def read_unlabeled(
     ValueError: X_unlab holds images of 1x9x9 (channels x height x width), but X of 1x8x8
     """
     rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows)
-    if not spec.is_image:
-        check_same_row_scale(rows, labeled, "X_unlab")
-    elif params["value_range"] == "auto":
-        dtype = str(rows.dtype) if rows.dtype == np.uint8 else "float32"
-        check_same_scale(value_range(rows, dtype), (spec.low, spec.high), "X_unlab")
+    _check_scale(rows, labeled, spec, params, "X_unlab")
     return rows
 
 
@@ -273,6 +270,8 @@ def check_predictable(images: Array, spec: InputSpec) -> None:
     Traceback (most recent call last):
     ValueError: X has values in 0.5..0.5, but the training images X had 0..255; put both on ...
     """
+    if images.dtype == np.uint8 and spec.high >= 16:
+        return
     low, high = float(images.min()), float(images.max())
     fractions = images.dtype != np.uint8 and high <= 1 and bool((images % 1).any())
     if (fractions and spec.high >= 16) or (spec.high <= 1 and high >= 16):
@@ -295,11 +294,32 @@ def _image_range(
         )
     if not np.isfinite(pair).all():
         raise ValueError(f"value_range={given!r} is not valid; it is finite")
-    low, high = float(labeled.min()), float(labeled.max())
-    span = pair[1] - pair[0]
-    if low < pair[0] - span or high > pair[1] + span:
-        raise ValueError(f"X has values in {low:g}..{high:g}, far outside of value_range={given!r}")
+    _check_within(labeled, float(pair[0]), float(pair[1]), "X")
     return float(pair[0]), float(pair[1])
+
+
+def _check_within(images: Array, low: float, high: float, name: str) -> None:
+    """Refuse images whose values lie more than one span outside of a range that was given."""
+    least, most, span = float(images.min()), float(images.max()), high - low
+    if least < low - span or most > high + span:
+        raise ValueError(
+            f"{name} has values in {least:g}..{most:g}, far outside of value_range={(low, high)}"
+        )
+
+
+def _check_scale(
+    rows: Array, labeled: Array, spec: InputSpec, params: Mapping[str, Any], name: str
+) -> None:
+    """Refuse unlabeled rows on another scale than the labeled ones."""
+    if len(rows) == 0:
+        return
+    if not spec.is_image:
+        check_same_row_scale(rows, labeled, name)
+    elif not isinstance(params["value_range"], str):
+        _check_within(rows, spec.low, spec.high, name)
+    elif not (rows.dtype == labeled.dtype == np.uint8 and spec.high == 255):  # bytes may be dark
+        dtype = str(rows.dtype) if rows.dtype == np.uint8 else "float32"
+        check_same_scale(value_range(rows, dtype), (spec.low, spec.high), name)
 
 
 def _as_array(X: Any, name: str) -> Array:

@@ -179,7 +179,7 @@ def test_unlabeled_colour_on_the_scale_of_floats(refuses, photos):
 
 def test_values_beyond_the_range_given(refuses, photos):
     X, y = photos(8, 8)
-    refuses(["value_range=(0, 1)", "0..255"], X, y, value_range=(0, 1))
+    refuses(["value_range=(0.0, 1.0)", "0..255"], X, y, value_range=(0, 1))
 
 
 # Parameters
@@ -223,7 +223,7 @@ def test_unknown_network_options(refuses, digits, name):
 NUMBERS = {
     "max_steps": (0, "0"),
     "time_limit": (-1.0, "0"),
-    "batch_size": (0, "1"),
+    "batch_size": (1, "2"),
     "generated_batch_size": (-8, "0"),
     "generator_interval": (0, "1"),
     "latent_dim": (0, "1"),

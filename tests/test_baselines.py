@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.semi_supervised import LabelSpreading
 
+from clsgan import CLSGANClassifier, defaults
 from clsgan.baselines import BASELINES, check_baselines, run_baseline
 from clsgan.config import DataConfig
 from clsgan.run_data import RunData, load_run_data
@@ -44,12 +45,28 @@ def test_the_graph_is_bounded(data: RunData, monkeypatch: pytest.MonkeyPatch) ->
     assert run_baseline("label_spreading", data, {})["rows"] == 100  # labeled ones always
 
 
-def test_supervised_is_told_of_no_unlabeled_row(data: RunData) -> None:
-    arguments = {"max_steps": 3, "random_state": 0, "objective": "paper", "batch_size": 16}
+def test_supervised_trains_on_no_unlabeled_row(data: RunData) -> None:
+    arguments = {
+        **{"max_steps": 3, "random_state": 0, "objective": "paper", "batch_size": 16},
+        "loss_network": "paper",  # no stem that is fitted to the images
+    }
     one = run_baseline("supervised", data, arguments)
     other = run_baseline("supervised", replace(data, x_unlab=None), arguments)
     assert one["error"] == other["error"] and one["steps"] == 3
     assert one["seconds"] > 0 and one["images_per_second"] > 0
+
+
+def test_supervised_gets_the_defaults_and_the_budget_of_the_run(
+    data: RunData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = defaults.IMAGE_BATCHES[0]
+    sizes = {1200: few | {"batch_size": 40}, 0: few}  # 1,297 rows are many, 100 are few
+    monkeypatch.setattr(defaults, "IMAGE_BATCHES", sizes)
+    monkeypatch.setattr(defaults, "PASSES", 0.1)
+    monkeypatch.setattr(defaults, "STEP_RANGE", (1, 100))
+    arguments = {"random_state": 0, "augment": "none"}
+    model = CLSGANClassifier(**arguments).fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+    assert run_baseline("supervised", data, arguments)["steps"] == model.n_steps_ == 3
 
 
 def test_what_cannot_be_run_is_refused_early(data: RunData) -> None:

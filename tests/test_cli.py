@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +47,12 @@ def test_train_prints_a_table_and_numbers_its_folder(
     assert main(["train", "mine.yaml", *SHORT]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    assert "digits.seed0@50" in lines
     table = [line.split() for line in lines]
-    assert [row[0] for row in table[-3:]] == ["clsgan", "supervised", f"{Path('runs/mine-1')}:"]
-    assert table[-3][2] == "500"
+    names = ["digits.seed0@50", "method", "clsgan", "supervised", f"{Path('runs/mine-1')}:"]
+    assert [row[0] for row in table] == names  # and nothing else, so that it can go to a file
+    assert table[2][2] == "500"
     assert "100%" in printed.err and "images/s" in printed.err
+    assert "baseline supervised" in printed.err
     assert (tmp_path / "runs" / "mine-1" / "results.json").exists()
 
 
@@ -58,6 +60,12 @@ def test_evaluate(run: Path, capsys: Capture) -> None:
     assert main(["evaluate", str(run)]) == 0
     printed = capsys.readouterr().out
     assert "of 500" in printed and "0 predictions changed" in printed
+    lines = printed.splitlines()
+    start = lines.index("confusion, true classes in rows") + 1
+    assert lines[start].split() == [str(k) for k in range(10)]
+    rows = [[int(cell) for cell in line.split()] for line in lines[start + 1 : start + 11]]
+    counts = json.loads((run / "results.json").read_text())["report"]["confusion"]
+    assert rows == [[k, *row] for k, row in enumerate(counts)]
 
 
 def test_predict_prints_one_row_an_image(run: Path, digit_files: Path, capsys: Capture) -> None:

@@ -108,6 +108,20 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     assert Path(str(config.data.path)) == Path("sub/x.npz").resolve()
 
 
+@pytest.mark.parametrize("name", ["p.yaml", "sub/p.yml", "p.json", "~/p.json"])
+def test_the_path_of_a_pipeline_is_made_absolute(name: str) -> None:
+    config = load_recipe("digits", [f"estimator.augment={name}"])
+    assert Path(config.estimator["augment"]) == Path(name).expanduser().resolve()
+
+
+def test_other_kinds_of_augment_stay_as_they_are() -> None:
+    assert load_recipe("digits", ["estimator.augment=weak"]).estimator["augment"] == "weak"
+    form = "{transform: {__class_fullname__: InvertImg, p: 1.0}}"
+    augment = load_recipe("digits", [f"estimator.augment={form}"]).estimator["augment"]
+    assert augment == {"transform": {"__class_fullname__": "InvertImg", "p": 1.0}}
+    assert type(augment) is dict
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -19,7 +19,7 @@ import pytest
 import scipy.io
 from sklearn.datasets import load_digits
 
-from clsgan.data import DEBIAN_FASHION_MNIST, ImageData, load_data, prepare
+from clsgan.data import DEBIAN_FASHION_MNIST, ImageData, find_data, load_data, prepare
 from clsgan.data_sets import DATA_SETS
 from clsgan.splits import split_hash, split_labels, split_name
 
@@ -263,6 +263,25 @@ def test_absent_data_say_where_they_were_sought_and_what_to_do(name, tmp_path, m
     assert not (tmp_path / "data").exists()
 
 
+def test_absent_data_under_a_root_are_prepared_into_it(tmp_path):
+    root = tmp_path / "my data"
+    with pytest.raises(FileNotFoundError) as caught:
+        load_data("svhn", root=root)
+    assert f"clsgan prepare svhn --root '{root}'" in str(caught.value).splitlines()
+
+
+def test_data_are_found_where_they_lie(small_svhn, monkeypatch):
+    folder, _ = small_svhn
+    assert find_data("svhn", folder) == folder
+    monkeypatch.setenv("CLSGAN_DATA", str(folder))
+    assert find_data("svhn") == folder and find_data("mnist") is None
+    (folder / "test_32x32.mat").unlink()
+    assert find_data("svhn") is None
+    assert find_data("digits", "anywhere") == Path("anywhere")
+    with pytest.raises(ValueError, match="did you mean 'svhn'"):
+        find_data("svnh")
+
+
 def test_npz(tmp_path):
     path = npz(tmp_path / "birds.npz", y_train=np.array([-1, 0, 1, 2, 3] * 4, dtype=np.int8))
     data = load_data("npz", path=path)
@@ -366,6 +385,12 @@ def test_prepare_downloads_what_load_data_reads(small_svhn, tmp_path, monkeypatc
         assert prepare("svhn", root) == root
     assert load_data("svhn", root=root).x_train.shape == (30, 32, 32, 3)
     assert not (root / "extra_32x32.mat").exists()
+
+
+def test_prepare_refuses_corrupt_files_that_are_there(small_svhn):
+    folder, _ = small_svhn  # not the official ones
+    with pytest.raises(ValueError, match=r"train_32x32\.mat is corrupt .* MD5"):
+        prepare("svhn", folder)
 
 
 def test_prepare_without_a_network_says_what_to_bring_where(tmp_path, monkeypatch):

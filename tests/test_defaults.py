@@ -1,5 +1,7 @@
 """What None and "auto" come to."""
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -32,6 +34,25 @@ def test_rows_and_images_have_defaults_of_their_own() -> None:
         assert settings(loss_network=network).optimizer == "adamw"
 
 
+def test_the_table_of_the_documentation_is_true() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "estimator.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("| `")]
+    rows = {cells[1].strip(" `"): [c.strip() for c in cells[2:-1]] for cells in map(split, table)}
+    columns = [
+        settings(n_rows=20_000),
+        settings(n_rows=5_000),
+        settings(n_rows=100),
+        settings(ROWS),
+        settings(objective="paper"),
+    ]
+    for name in TRAINING_FIELDS:
+        assert rows[name] == [str(getattr(column, name)) for column in columns], name
+
+
+def split(line: str) -> list[str]:
+    return line.split("|")
+
+
 def test_few_rows_take_smaller_batches() -> None:
     batches = [settings(n_rows=n).batch_size for n in (100, 5_000, 20_000)]
     assert batches == [64, 128, 256]
@@ -54,6 +75,9 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "generator_learning_rate": 0.02,
         "weight_decay": 0.0,
         "average_decay": 0.5,
+        "generator_weight_decay": 0.1,
+        "latent_dim": 5,
+        "noise": "uniform",
     }
     assert set(given) == set(TRAINING_FIELDS)
     found = settings(spec, objective=objective, **given)
@@ -101,7 +125,7 @@ def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
         ({"schedule": "cosine"}, "schedule='cosine' is not known"),
         ({"objective": "papper"}, "objective='papper' .* did you mean 'paper'"),
         ({"unlabeled": "softlabels"}, "unlabeled='softlabels' .* did you mean 'soft_labels'"),
-        ({"batch_size": 0}, "batch_size=0 is not valid; it is a whole number >= 1"),
+        ({"batch_size": 0}, "batch_size=0 is not valid; it is a whole number >= 2"),
         ({"batch_size": 32.5}, r"batch_size=32\.5"),
         ({"batch_size": "32"}, "batch_size='32'"),
         ({"generator_interval": 0}, "generator_interval=0"),

@@ -35,23 +35,29 @@ def test_device_and_precision_are_those_the_estimator_would_choose() -> None:
     assert ("bf16" in found["precision auto"]) == has_bf16
 
 
-def test_data_sets_are_found_where_they_lie(tmp_path: Path) -> None:
+def test_data_sets_are_found_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = findings(doctor(tmp_path))
     assert found["data digits"] == "comes with scikit-learn"
-    assert found["data svhn"] == "not here: clsgan prepare svhn"
+    assert found["data svhn"] == f"not here: clsgan prepare svhn --root {tmp_path}"
     for name in ("train_32x32.mat", "test_32x32.mat"):
         (tmp_path / name).touch()
     assert findings(doctor(tmp_path))["data svhn"] == str(tmp_path)
+    monkeypatch.setenv("CLSGAN_DATA", str(tmp_path / "none"))
+    assert findings(doctor())["data svhn"] == "not here: clsgan prepare svhn"
 
 
 def test_missing_packages_come_with_their_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    needs = ["torch>=2", "torch-fidelity>=0.4; extra == 'metrics'", "timm>=1.0"]
+    needs = ["torch>=2", "torch-fidelity>=0.4; extra == 'metrics'", "timm>=1.0", "a[b]", "c<2,>=1"]
     there = {"clsgan": "0.1.0", "torch": "2.14"}
     monkeypatch.setattr(module.metadata, "requires", lambda name: needs)
     monkeypatch.setattr(module, "_version", there.get)
     found = findings(doctor())
-    assert found["missing for [metrics]"] == "torch-fidelity: pip install 'clsgan[metrics]'"
-    assert found["MISSING"].startswith("timm: pip install")
+    fidelity = "torch-fidelity: pip install 'torch-fidelity>=0.4'"
+    assert found["missing for [metrics]"] == fidelity
+    assert found["MISSING"] == "timm, a, c: pip install 'timm>=1.0' 'a[b]' 'c<2,>=1'"
+    assert "pip install clsgan" not in doctor() and "clsgan[" not in doctor()
     assert found["timm"] == "MISSING"
 
 

@@ -354,15 +354,6 @@ def test_the_smaller_of_both_budgets_ends_the_run(tiny, digits):
     assert tiny(max_steps=2, time_limit=60.0).fit(digits.x_lab, digits.y_lab).n_steps_ == 2
 
 
-def test_verbose_says_what_was_assumed(tiny, digits, capsys):
-    tiny(verbose=1).fit(digits.x_lab, digits.y_lab, digits.x_unl)
-    told = capsys.readouterr().out
-    assert "100 labeled and 1197 unlabeled images of 8x8 pixels" in told
-    assert "layout NHW (assumed" in told and "values 0..16" in told
-    tiny(layout="NHW").fit(digits.x_lab, digits.y_lab)
-    assert capsys.readouterr().out == "", "verbose=0 is silent"
-
-
 def test_warm_start_goes_on_from_the_last_networks(tiny, digits):
     model = tiny(max_steps=10).fit(digits.x_lab, digits.y_lab)
     before = losses_of(model, digits.x_test[:50])
@@ -450,3 +441,64 @@ def test_bf16_predicts_float32(tiny, digits):
     losses = model.predict_loss(digits.x_test)
     assert losses.dtype == np.float32 and np.isfinite(losses).all()
     assert next(model.loss_network_.head.parameters()).dtype == torch.float32
+
+
+# What a fitted model rests on
+
+
+def test_later_changes_of_parameters_do_not_touch_a_fitted_model(tiny, digits, tmp_path):
+    model = tiny().fit(digits.x_lab, digits.y_lab)
+    losses = losses_of(model, digits.x_test[:20])
+    samples, _ = model.sample(5, y=3, random_state=0)
+    model.set_params(latent_dim=99, objective="paper", noise="uniform", loss_network="paper")
+    assert (losses_of(model, digits.x_test[:20]) == losses).all()
+    assert (model.sample(5, y=3, random_state=0)[0] == samples).all()
+    model.save(tmp_path / "model")
+    again = CLSGANClassifier.load(tmp_path / "model")
+    assert again.get_params()["latent_dim"] == 99
+    assert (losses_of(again, digits.x_test[:20]) == losses).all()
+    assert (again.sample(5, y=3, random_state=0)[0] == samples).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generator": None},
+        {"latent_dim": 9},
+        {"loss_network_options": {"widths": (8, 8, 8)}},
+        {"loss_network": "paper", "loss_network_options": None},
+    ],
+)
+def test_warm_start_refuses_other_networks(tiny, digits, changes):
+    model = tiny(warm_start=True).fit(digits.x_lab, digits.y_lab)
+    losses = losses_of(model, digits.x_test[:20])
+    with pytest.raises(ValueError, match=f"{next(iter(changes))}="):
+        model.set_params(**changes).fit(digits.x_lab, digits.y_lab)
+    assert (losses_of(model, digits.x_test[:20]) == losses).all()
+
+
+def test_a_failed_fit_of_rows_keeps_the_model(tiny_rows):
+    model = tiny_rows().fit([[0.0, 1.0], [1.0, 0.0]], [0, 1])
+    with pytest.raises(ValueError, match="one class only"):
+        model.fit([[0.0, 1.0, 2.0], [1.0, 0.0, 2.0]], [1, 1])
+    assert model.n_features_in_ == 2
+    assert model.predict([[0.0, 1.0]]).shape == (1,)
+
+
+def test_the_last_record_of_a_long_history_is_saved(tiny_rows, tmp_path):
+    model = tiny_rows().fit([[0.0], [1.0]], [0, 1])
+    model.history_ = [{"step": i, "labeled": 0.5} for i in range(60_000)]
+    model.save(tmp_path / "model")
+    history = CLSGANClassifier.load(tmp_path / "model").history_
+    assert len(history) == 2000
+    assert (history[0]["step"], history[-1]["step"]) == (0, 59_999)
+
+
+def test_what_is_said_goes_to_standard_error(tiny, digits, capsys):
+    tiny(verbose=1, max_steps=1).fit(digits.x_lab, digits.y_lab, digits.x_unl)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "100 labeled and 1197 unlabeled images of 8x8 pixels" in err
+    assert "layout NHW (assumed from the shape), values 0..16" in err
+    tiny(layout="NHW").fit(digits.x_lab, digits.y_lab)
+    assert capsys.readouterr() == ("", ""), "verbose=0 is silent"

@@ -11,9 +11,9 @@ from PIL import Image
 from clsgan.config import load_recipe
 from clsgan.data import load_data
 from clsgan.estimator import CLSGANClassifier
-from clsgan.finished_run import class_names, evaluate_run, sample_picture
+from clsgan.finished_run import class_names, evaluate_run, model_folder, sample_picture
 from clsgan.recipe import run_recipe
-from clsgan.run_folder import model_folder, read_arrays, write_arrays
+from clsgan.run_folder import read_arrays, write_arrays
 
 SHORT = ["estimator.max_steps=5", "estimator.time_limit=null", "estimator.batch_size=32"]
 
@@ -29,6 +29,13 @@ def test_the_stored_error_is_reproduced(run: Path) -> None:
     numbers = evaluate_run(run)
     assert numbers["error"] == numbers["stored_error"] and numbers["n"] == 500
     assert numbers["changed_predictions"] == 0
+
+
+def test_a_run_that_is_not_there_or_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no run folder .*nowhere"):
+        model_folder(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="holds no model: it is no run folder"):
+        model_folder(tmp_path)
 
 
 def test_a_run_whose_data_have_changed_is_refused(run: Path) -> None:

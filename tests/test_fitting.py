@@ -1,12 +1,13 @@
 """How the parts of a run are chosen and put together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from clsgan import fitting
-from clsgan.defaults import default_steps
-from clsgan.fitting import choose_augment
+from clsgan import defaults, fitting
+from clsgan.defaults import choose_augment, default_steps
 from clsgan.inputs import InputSpec
 
 GREY = InputSpec((1, 16, 16), "NHW", "uint8", 0.0, 255.0)
@@ -61,9 +62,9 @@ def test_flips_are_for_colour_unless_told():
 
 def test_large_files_go_through_albumentations(images, monkeypatch):
     made = []
-    pipeline = fitting.photo_pipeline
+    pipeline = defaults.photo_pipeline
     monkeypatch.setattr(
-        fitting, "photo_pipeline", lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip)
+        defaults, "photo_pipeline", lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip)
     )
     augmented(images, from_files=False, spec=PHOTO)
     augmented(images[..., :16, :16], from_files=True, spec=COLOUR)
@@ -151,3 +152,12 @@ def test_no_generated_rows_is_no_generated_stream(tiny, digits):
     model = tiny(generated_batch_size=0).fit(digits.x_lab, digits.y_lab)
     assert "hinge" not in model.history_[-1]
     assert np.isfinite(model.predict_loss(digits.x_test)).all()
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_pipeline_file_augments(tmp_path, tiny, digits, as_path):
+    file = tmp_path / "pipeline.yaml"
+    albumentations = pytest.importorskip("albumentations")
+    albumentations.save(albumentations.Compose([albumentations.Rotate(10)]), file, "yaml")
+    model = tiny(augment=as_path(file)).fit(digits.x_lab, digits.y_lab)
+    assert model.n_steps_ == 3

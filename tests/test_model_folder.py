@@ -128,6 +128,25 @@ def test_a_document_of_absurd_size(folder):
 # Writing never destroys
 
 
+def test_a_document_too_large_to_be_loaded_is_not_written(folder, monkeypatch):
+    before = contents(folder)
+    document = {"kind": "test", "history": [{"step": k} for k in range(300)]}
+    n_bytes = len(json.dumps({"format": FORMAT, **document}, separators=(",", ":")))
+    monkeypatch.setattr(model_folder, "MAX_DOCUMENT_BYTES", n_bytes - 1)
+    with pytest.raises(ValueError, match=rf"has {n_bytes} bytes, of which 3\d{{3}} are its 'hist"):
+        write_model(folder, {}, document, overwrite=True)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+    monkeypatch.setattr(model_folder, "MAX_DOCUMENT_BYTES", n_bytes)
+    write_model(folder, {}, document, overwrite=True)
+    assert read_model(folder)[1] == {"format": FORMAT, **document}
+
+
+def test_the_document_is_compact(folder):
+    text = (folder / DOCUMENT).read_text()
+    assert "\n" not in text and ", " not in text and ": " not in text
+
+
 def test_an_existing_model_is_kept_unless_told(folder):
     before = contents(folder)
     with pytest.raises(FileExistsError, match="overwrite=True"):

@@ -8,15 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from clsgan.config import load_recipe
+from clsgan.baselines import run_baseline
+from clsgan.config import DataConfig, load_recipe
 from clsgan.data import load_data
 from clsgan.estimator import CLSGANClassifier
+from clsgan.finished_run import evaluate_run
 from clsgan.recipe import run_recipe, summary
+from clsgan.run_data import RunData, load_run_data
 from clsgan.run_folder import read_arrays, read_json
 
 SHORT = ["estimator.max_steps=5", "estimator.time_limit=null", "estimator.batch_size=32"]
+QUICK = [*SHORT, "estimator.max_steps=3", "estimator.generator=null"]
 Run = tuple[Path, dict[str, Any]]
 
 
@@ -68,6 +73,11 @@ def test_labels_are_the_rows_that_were_drawn(run: Run) -> None:
     assert str(labels["hash"]) == results["split"]["hash"]
 
 
+def test_the_config_holds_the_form_of_the_data(run: Run) -> None:
+    config = load_recipe(run[0] / "config.yaml")
+    assert (config.estimator["flip"], config.estimator["layout"]) == (False, "NHW")
+
+
 def test_metrics_reach_the_last_step(run: Run) -> None:
     lines = [json.loads(line) for line in (run[0] / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 5
@@ -114,6 +124,86 @@ def test_an_existing_run_is_never_overwritten(run: Run) -> None:
     with pytest.raises(FileExistsError, match="never overwrites"):
         run_recipe(load_recipe("digits", [*SHORT, f"run={run[0]}"]), verbose=0)
     assert (run[0] / "results.json").read_bytes() == before
+
+
+def test_a_folder_of_the_users_own_is_kept_when_nothing_was_trained(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    overrides = [*SHORT, f"run={tmp_path}/mine", "estimator.max_steps=-1"]
+    with pytest.raises(ValueError, match="max_steps"):
+        run_recipe(load_recipe("digits", overrides), verbose=0)
+    assert (tmp_path / "mine").is_dir() and list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_run_that_began_while_data_were_loaded_keeps_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "runs" / "digits-1"
+
+    def load_while_another_begins(config: DataConfig) -> RunData:
+        other.mkdir(parents=True)
+        return load_run_data(config)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("clsgan.recipe.load_run_data", load_while_another_begins)
+    results = run_recipe(load_recipe("digits", [*QUICK, "baselines=[]"]), verbose=0)
+    assert Path(results["folder"]) == Path("runs/digits-2") and list(other.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("stopped", "methods"),
+    [("_draw", ["clsgan"]), ("run_baseline", ["clsgan", "label_spreading"])],
+)
+def test_what_was_measured_before_an_interrupt_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str, methods: list[str]
+) -> None:
+    def stop(*given: Any) -> dict[str, Any]:
+        if given[0] == "label_spreading":
+            return run_baseline(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"clsgan.recipe.{stopped}", stop)
+    overrides = [*QUICK, f"run={tmp_path}/a", "baselines=[label_spreading,supervised]"]
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(load_recipe("digits", overrides), verbose=0)
+    stored = read_json(tmp_path / "a" / "results.json")
+    assert [row["method"] for row in stored["methods"]] == methods
+    assert stored["peak_memory_mb"] is not None and stored["split"]["n_labeled"] == 100
+    again = evaluate_run(tmp_path / "a")
+    assert again["stored_error"] == stored["error"] and again["changed_predictions"] == 0
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json", "mapping"])
+def test_an_albumentations_pipeline_as_a_file_or_in_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import albumentations
+
+    monkeypatch.chdir(tmp_path)
+    pipeline = albumentations.Compose([albumentations.InvertImg(p=1.0)])
+    given: Any = f"p.{kind}"
+    if kind == "mapping":
+        given = albumentations.to_dict(pipeline)
+    else:
+        albumentations.save(pipeline, given, data_format=kind)
+    estimator = {"max_steps": 3, "batch_size": 32, "generator": None, "augment": given}
+    recipe = {"data": {"name": "digits", "labels": 100}, "estimator": estimator}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    results = run_recipe(load_recipe("mine.yaml", ["run=a"]), verbose=0)
+    plain = run_recipe(load_recipe("mine.yaml", ["run=b", "estimator.augment=none"]), verbose=0)
+    assert results["report"] != plain["report"]  # it was trained on negatives
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = run_recipe(load_recipe("../a/config.yaml", ["run=c"]), verbose=0)
+    assert again["report"] == results["report"]
+
+
+def test_under_a_launcher_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"one process in this version.*WORLD_SIZE=2"):
+        run_recipe(load_recipe("digits", [*QUICK, f"run={tmp_path}/a"]), verbose=0)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    run_recipe(load_recipe("digits", [*QUICK, f"run={tmp_path}/a", "baselines=[]"]), verbose=0)
 
 
 def test_without_a_generator_there_is_no_grid(tmp_path: Path) -> None:

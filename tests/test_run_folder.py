@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,8 @@ import pytest
 
 from clsgan.run_folder import (
     CONFIG,
-    choose_run_folder,
+    claim_run_folder,
     discard_unstarted,
-    model_folder,
     read_arrays,
     read_json,
     write_arrays,
@@ -26,21 +27,53 @@ def test_folders_are_numbered_after_the_greatest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert choose_run_folder("digits") == Path("runs/digits-1")
-    assert not Path("runs").exists()
+    first = Path("runs/digits-1")
+    assert claim_run_folder("digits") == (first, [first, Path("runs")]) and first.is_dir()
     for name in ("digits-2", "digits-10", "digits-x", "cifar10-40-3"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-    assert choose_run_folder("digits") == Path("runs/digits-11")
-    assert choose_run_folder("cifar10") == Path("runs/cifar10-1")
+    assert claim_run_folder("digits") == (Path("runs/digits-11"), [Path("runs/digits-11")])
+    assert claim_run_folder("cifar10")[0] == Path("runs/cifar10-1")
+
+
+def test_a_number_that_another_run_took_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits-1", "digits-2"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda folder: [])  # as it was a moment ago
+        assert claim_run_folder("digits")[0] == Path("runs/digits-3")
+
+
+def test_runs_at_once_get_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        claimed = list(pool.map(lambda _: claim_run_folder("digits")[0], range(40)))
+    assert len(set(claimed)) == 40 and all(folder.is_dir() for folder in claimed)
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
-    assert choose_run_folder("digits", tmp_path) == tmp_path  # empty: fine
-    (tmp_path / "precious.txt").write_text("mine")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert claim_run_folder("digits", folder) == (folder, [])  # empty: fine
     with pytest.raises(FileExistsError, match="not empty, and a run never overwrites"):
-        choose_run_folder("digits", tmp_path)
+        claim_run_folder("digits", folder)  # by another run, at the same time
+    (folder / CONFIG).rename(folder / "precious.txt")
+    with pytest.raises(FileExistsError, match="not empty, and a run never overwrites"):
+        claim_run_folder("digits", folder)
     with pytest.raises(FileExistsError, match="is a file"):
-        choose_run_folder("digits", tmp_path / "precious.txt")
+        claim_run_folder("digits", folder / "precious.txt")
+    assert [path.name for path in folder.iterdir()] == ["precious.txt"]
+
+
+def test_one_of_two_runs_at_once_gets_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_run_folder("digits", tmp_path)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([]))  # as it was a moment ago
+    with pytest.raises(FileExistsError, match="not empty, and a run never overwrites"):
+        claim_run_folder("digits", tmp_path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -71,10 +104,8 @@ def test_arrays_come_back_without_pickle(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no run folder .*nowhere"):
-        model_folder(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="holds no model: it is no run folder"):
-        model_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds no a\.json: it is no run folder"):
+        read_json(tmp_path / "a.json")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write a\.json"):
         write_json(tmp_path / "nowhere" / "a.json", {})
     (tmp_path / "a.json").write_text('{"error": 0.')
@@ -83,11 +114,19 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_metrics_is_not_discarded(tmp_path: Path) -> None:
-    (tmp_path / CONFIG).write_text("name: digits")
-    (tmp_path / METRICS_FILE).write_text('{"step": 1}\n')
-    discard_unstarted(tmp_path)
-    assert (tmp_path / CONFIG).exists()
-    (tmp_path / METRICS_FILE).unlink()
-    (tmp_path / "precious.txt").write_text("mine")
-    discard_unstarted(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+    folder, made = claim_run_folder("digits", tmp_path / "a")
+    (folder / METRICS_FILE).write_text('{"step": 1}\n')
+    discard_unstarted(folder, made)
+    assert (folder / CONFIG).exists()
+    (folder / METRICS_FILE).unlink()
+    (folder / "precious.txt").write_text("mine")
+    discard_unstarted(folder, made)
+    assert [path.name for path in folder.iterdir()] == ["precious.txt"]
+
+
+def test_only_folders_made_for_the_run_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    discard_unstarted(*claim_run_folder("digits", tmp_path / "mine"))
+    discard_unstarted(*claim_run_folder("digits", tmp_path / "mine" / "a" / "b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert list((tmp_path / "mine").iterdir()) == []

@@ -231,8 +231,8 @@ def test_a_document_that_is_not_whole(folder, entry, value):
 
 
 HOSTILE = {
-    "a path as network": ("params", {"loss_network": "/etc/passwd"}),
-    "a huge network": ("params", {"loss_network_options": {"widths": [10**13, 8, 8]}}),
+    "a path as network": ("design", {"loss_network": "/etc/passwd"}),
+    "a huge network": ("design", {"loss_network_options": {"widths": [10**13, 8, 8]}}),
     "another number of classes": ("classes", {"values": [0, 1, 2]}),
     "an unknown dtype of classes": ("classes", {"dtype": "evil"}),
     "classes of another type": ("classes", {"values": "abc"}),

@@ -38,6 +38,7 @@ def make_streams(seed: int = 0, rank: int = 0, world_size: int = 1, **changes) -
         "y": torch.arange(20) % 4,
         "n_classes": 4,
         "latent_dim": 3,
+        "noise": "normal",
         "augment": keep,
         "generated_augment": keep,
         "teacher_augment": keep,

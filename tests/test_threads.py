@@ -53,6 +53,18 @@ def test_a_fall_of_the_pace_starts_new_trials() -> None:
         assert tuner.count == 1
 
 
+def test_a_neighbour_that_has_gone_is_noticed_within_a_minute() -> None:
+    clock = Clock({1: 0.10, 2: 0.90})
+    with ThreadTuner(2, clock) as tuner:
+        for _ in range(30):
+            clock.step(tuner)
+        assert tuner.count == 1
+        clock.seconds = {1: 0.10, 2: 0.06}
+        for _ in range(650):
+            clock.step(tuner)
+        assert tuner.count == 2
+
+
 def test_threads_come_back_after_an_error() -> None:
     before = torch.get_num_threads()
     try:

@@ -339,3 +339,22 @@ def test_columns_are_standardised_over_all_rows_and_constant_ones_stay() -> None
     np.testing.assert_allclose(x.std(axis=0), [1, 1, 0], atol=1e-5)
     restored = data.units.restore(x, data.spec)
     np.testing.assert_allclose(restored, X, rtol=1e-6, atol=1e-6)
+
+
+def test_unlabeled_rows_of_y_on_another_scale() -> None:
+    X = np.concatenate([pictures(4) / 255.0, pictures(3).astype(float)])
+    with pytest.raises(ValueError, match=r"X in its unlabeled rows has values in 0\.\.255"):
+        read(X, [0, 1, 2, 1, -1, -1, -1])
+
+
+def test_dark_unlabeled_bytes_are_no_other_scale() -> None:
+    data = read(pictures(4), [0, 1, 0, 1], (pictures(3) // 8).astype(np.uint8))
+    assert len(data.unlabeled) == 3
+
+
+def test_a_value_range_given_as_an_array_checks_both_inputs() -> None:
+    params = {"value_range": np.array([0, 1])}
+    X = pictures(4) / 255.0
+    assert read(X, [0, 1, 0, 1], X, **params).spec.high == 1.0
+    with pytest.raises(ValueError, match=r"X_unlab has values in .*far outside of value_range"):
+        read(X, [0, 1, 0, 1], pictures(4).astype(float), **params)
