@@ -11,6 +11,10 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from clsgan import CLSGANClassifier
 
+# Networks of tests are tiny: threads that wait for each other only cost, most of all beside a
+# busy program.
+torch.set_num_threads(1)
+
 
 class DigitsSplit(NamedTuple):
     """Scikit-learn's digits, 8x8 grey, uint8 in 0..16: few labeled, many not, some held out."""
