@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,8 @@ def autocast_for(precision: str, device_type: str) -> Callable[[], AbstractConte
 def seeded(seed: int, device_type: str = "cpu") -> Iterator[None]:
     """Seed torch's global random state for a block, and leave it as it was found.
 
+    One thread of a program at a time: the others wait, since they share that state.
+
     Parameters
     ----------
     seed : int
@@ -194,17 +197,21 @@ def seeded(seed: int, device_type: str = "cpu") -> Iterator[None]:
     tensor([True])
     """
     device: Any = {"cuda": torch.cuda, "mps": torch.mps}.get(device_type)
-    state = torch.get_rng_state()
-    device_state = None if device is None else device.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    if device is not None:
-        device.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
+    with _GLOBAL_STATE:
+        state = torch.get_rng_state()
+        device_state = None if device is None else device.get_rng_state()
+        torch.default_generator.manual_seed(seed)
         if device is not None:
-            device.set_rng_state(device_state)
+            device.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)
+            if device is not None:
+                device.set_rng_state(device_state)
+
+
+_GLOBAL_STATE = threading.RLock()
 
 
 @contextmanager

@@ -248,6 +248,6 @@ def test_threads_do_not_disturb_each_other(tiny_rows, rows):
     together = joblib.Parallel(n_jobs=2, backend="threading")(
         joblib.delayed(tiny_rows(random_state=k).fit)(X, y) for k in range(2)
     )
-    torch.set_rng_state(state)
+    assert torch.equal(torch.get_rng_state(), state)
     for model, expected in zip(together, alone, strict=True):
         assert np.allclose(model.predict_loss(X_test), expected, atol=1e-5)

@@ -1,14 +1,13 @@
 """Networks by name."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import torch
 from torch import nn
 
 from clsgan.choices import unknown_name
+from clsgan.devices import seeded
 from clsgan.networks.adapt import GivenLossNetwork, given_generator
 from clsgan.networks.generators import MLPGenerator, PaperGenerator, SmallGenerator
 from clsgan.networks.loss_networks import MLPLossNetwork, PaperLossNetwork, SmallLossNetwork
@@ -75,7 +74,7 @@ def build_loss_network(
     else:
         factory = _factory("loss_network", name, LOSS_NETWORKS, shape, ["auto", "timm:<model>"])
     _check_options(name, factory, options)
-    with _seeded(seed):
+    with seeded(seed):
         return factory(shape, n_classes, **(options or {}))
 
 
@@ -131,7 +130,7 @@ def build_generator(
         return given_generator(name, shape, n_classes, latent_dim)
     factory = _factory("generator", name, GENERATORS, shape, ["auto"])
     _check_options(name, factory, options)
-    with _seeded(seed):
+    with seeded(seed):
         return factory(shape, n_classes, latent_dim, **(options or {}))
 
 
@@ -172,14 +171,6 @@ def _check_options(name: str, factory: Factory | None, options: Options | None) 
     for option in options or {}:
         if option not in valid:
             raise ValueError(unknown_name(f"option of {name}", option, valid))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Layers draw their first weights from torch's CPU state: seed it, and put it back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 LOSS_NETWORKS: dict[str, Factory] = {
