@@ -60,6 +60,7 @@ def build_loss_network(
 
     Examples
     --------
+    >>> import torch
     >>> network = build_loss_network("auto", (3, 32, 32), 10, {"widths": (32, 64, 128)})
     >>> logits, features = network(torch.zeros(4, 3, 32, 32))
     >>> logits.shape, features.shape, network.num_features
@@ -118,6 +119,7 @@ def build_generator(
 
     Examples
     --------
+    >>> import torch
     >>> generator = build_generator("auto", (3, 32, 32), 10, latent_dim=64)
     >>> generator(torch.zeros(4, 64), torch.tensor([0, 1, 2, 3])).shape
     torch.Size([4, 3, 32, 32])
