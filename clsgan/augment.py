@@ -216,7 +216,9 @@ def _parse_pipeline(albumentations: Any, form: Mapping[str, Any] | str | Path) -
 
 
 def photo_pipeline(height: int, width: int, flip: bool) -> Any:
-    """Build the pipeline for photos: crop and resize, mirror, change of colours.
+    """Build the pipeline for photos: crop and resize, mirror, change of colours, cut out a part.
+
+    The crops are kept large, so that objects have about the size that they have at prediction.
 
     Parameters
     ----------
@@ -239,10 +241,19 @@ def photo_pipeline(height: int, width: int, flip: bool) -> Any:
     albumentations = _import_albumentations()
     return albumentations.Compose(
         [
-            albumentations.RandomResizedCrop(size=(height, width), scale=(0.4, 1.0)),
+            albumentations.RandomResizedCrop(
+                size=(height, width), scale=(0.7, 1.0), ratio=(0.9, 1.1)
+            ),
             albumentations.HorizontalFlip(p=0.5 if flip else 0.0),
             albumentations.ColorJitter(
-                brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=0.8
+                brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=0.5
+            ),
+            albumentations.CoarseDropout(
+                num_holes_range=(1, 1),
+                hole_height_range=(0.3, 0.375),
+                hole_width_range=(0.3, 0.375),
+                fill=127.5,
+                p=1.0,
             ),
         ]
     )

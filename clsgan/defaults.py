@@ -109,6 +109,7 @@ WHOLE_NUMBERS = (
 STEP_RANGE = (200, 10_000)
 PASSES = 20
 PHOTO_SIDE = 48
+LARGE_IMAGE = 48 * 48
 PIPELINE_FILES = (".yaml", ".yml", ".json")
 SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
 
@@ -259,6 +260,8 @@ def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) 
         return ROW_TRAINING
     batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
     training = IMAGE_TRAINING | batches
+    if math.prod(spec.shape[1:]) > LARGE_IMAGE:
+        training["generator_interval"] = 4  # else the generator takes most of the time
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
