@@ -18,8 +18,9 @@ class SmallLossNetwork(nn.Module):
 
     Pooling before the first norm was 1.4 times quicker in total than pooling behind the first
     activation. In supervised CIFAR-10 runs of equal time (240 steps of 256; one seed each; 5,000
-    held-out training rows; widths 64, 128, 256) the error was 21.0 %, with the default widths 17.8; with 4x4 patches at stride 2 as the stem 24.5,
-    stride-2 convolutions for the pools 24.8, mean-pools 25.9, a mean for the last maximum 24.1.
+    held-out training rows; widths 64, 128, 256) the error was 21.0 %; with the default widths
+    17.8, with 4x4 patches at stride 2 as the stem 24.5, stride-2 convolutions for the pools 24.8,
+    mean-pools 25.9, a mean for the last maximum 24.1.
 
     Parameters
     ----------
