@@ -106,11 +106,11 @@ def summary(results: dict[str, Any]) -> str:
     >>> from clsgan.recipe import summary
     >>> row = {"method": "clsgan", "error": 0.05, "n_test": 360, "seconds": 20.02}
     >>> split = {"name": "digits.seed0@100"}
-    >>> print(summary({"split": split, "notes": [], "methods": [row], "folder": "runs/digits-1"}))
+    >>> print(summary({"split": split, "notes": [], "methods": [row], "folder": "runs/absent"}))
     digits.seed0@100
     method             test error %        n   seconds
     clsgan                     5.00      360      20.0
-    runs/digits-1: model/
+    runs/absent: model/
     """
     lines = [results["split"]["name"], *results["notes"]]
     lines.append(f"{'method':<18} {'test error %':>12} {'n':>8} {'seconds':>9}")
