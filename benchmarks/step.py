@@ -72,6 +72,7 @@ def paired(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dict
 
 def fitted(problem: Problem, precision: str) -> CLSGANClassifier:
     model = CLSGANClassifier(
+        predict_views="plain",  # one forward pass an image, as in the bare loop
         max_steps=problem.steps,
         batch_size=problem.batch,
         generated_batch_size=problem.batch // 4,

@@ -1,5 +1,6 @@
 """What the "auto" and None of the estimator's parameters come to, given the training data."""
 
+import functools
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -7,6 +8,7 @@ from typing import Any
 
 from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
 from clsgan.choices import one_of, unknown_name
+from clsgan.inference import VIEWS
 from clsgan.inputs import LAYOUTS, InputSpec
 from clsgan.objectives import build_objective
 from clsgan.schedules import SCHEDULES
@@ -23,6 +25,10 @@ OBJECTIVE_FIELDS = (
     "unlabeled_fakes",
     "unlabeled_hinge_weight",
     "label_smoothing",
+    "class_alignment",
+    "margins_train",
+    "outlier_weight",
+    "unlabeled_outlier_weight",
 )
 TRAINING_FIELDS = (
     "batch_size",
@@ -61,7 +67,7 @@ PAPER_TRAINING: dict[str, Any] = {
 }
 IMAGE_TRAINING: dict[str, Any] = {
     "unlabeled_share": 0.5,
-    "unlabeled_start": 0.4,
+    "unlabeled_start": 0.2,
     "optimizer": "sgd",
     "schedule": "linear",
     "generator_learning_rate": 1e-3,
@@ -71,25 +77,26 @@ IMAGE_TRAINING: dict[str, Any] = {
     "latent_dim": 64,
     "noise": "normal",
 }
+MANY_ROWS, MANY_ROWS_WIDTHS = 20_000, [64, 128, 256]
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
-    20_000: {
+    MANY_ROWS: {
         "batch_size": 256,
         "learning_rate": 0.2,
-        "generated_batch_size": 64,
-        "generator_interval": 2,
+        "generated_batch_size": 32,
+        "generator_interval": 4,
     },
     5_000: {
         "batch_size": 128,
         "learning_rate": 0.15,
-        "generated_batch_size": 64,
-        "generator_interval": 2,
+        "generated_batch_size": 32,
+        "generator_interval": 4,
     },
     0: {
         "batch_size": 64,
         "learning_rate": 0.1,
         "generated_batch_size": 32,
-        "generator_interval": 1,
+        "generator_interval": 2,
     },
 }
 ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
@@ -210,18 +217,51 @@ def choose_augment(
     >>> real is generated
     True
     """
-    wanted, flip = params["augment"], flips(params["flip"], spec)
-    is_auto = isinstance(wanted, str) and wanted == "auto"
-    if is_auto and (params["objective"] == "paper" or not spec.is_image):
-        wanted = "none"
-    elif is_auto and from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
-        wanted = photo_pipeline(spec.shape[1], spec.shape[2], flip)
-    elif is_auto:
-        wanted = "medium"
-    if isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES):
-        augment = build_augment(wanted, spec.shape, flip)
+    flip = flips(params["flip"], spec)
+    augment = _augment(params["augment"], params, spec, from_files)
+    if isinstance(augment, functools.partial):  # one of the families: gradients pass it
         return augment, augment
-    return albumentations_augment(wanted), build_augment("weak", spec.shape, flip)
+    return augment, build_augment("weak", spec.shape, flip)
+
+
+def choose_unlabeled_augment(
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool, augment: Augment
+) -> Augment:
+    """Augmentation of the unlabeled rows that the loss network learns from.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+    augment : callable
+        That of the labeled rows.
+
+    Returns
+    -------
+    callable
+        "auto" is "strong" where `augment` is "auto" and comes to "medium", else `augment`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> params = {"unlabeled_augment": "auto", "augment": "none", "objective": "default"}
+    >>> keep = lambda x, generator: x
+    >>> choose_unlabeled_augment(params, InputSpec((4,), "ND", "float64"), False, keep) is keep
+    True
+    """
+    wanted = params["unlabeled_augment"]
+    if not isinstance(wanted, str) or wanted != "auto":
+        return _augment(wanted, params, spec, from_files)
+    if _is_auto(params["augment"]) and _auto_family(params, spec, from_files) == "medium":
+        return build_augment("strong", spec.shape, flips(params["flip"], spec))
+    return augment
 
 
 def flips(flip: str | bool, spec: InputSpec) -> bool:
@@ -253,6 +293,94 @@ def flips(flip: str | bool, spec: InputSpec) -> bool:
     return bool(flip) and spec.is_image
 
 
+def choose_network_options(
+    params: Mapping[str, Any], spec: InputSpec, n_rows: int
+) -> Mapping[str, Any] | None:
+    """Arguments of the loss network: those given, or for "auto" the widths for this much data.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    n_rows : int
+        Labeled and unlabeled rows together.
+
+    Returns
+    -------
+    mapping or None
+
+    Examples
+    --------
+    >>> params = {"loss_network": "auto", "loss_network_options": None}
+    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
+    >>> choose_network_options(params, spec, 40_000), choose_network_options(params, spec, 2_000)
+    ({'widths': [64, 128, 256]}, None)
+    """
+    given: Mapping[str, Any] | None = params["loss_network_options"]
+    is_auto = isinstance(params["loss_network"], str) and params["loss_network"] == "auto"
+    if given is None and is_auto and spec.is_image and n_rows >= MANY_ROWS:
+        return {"widths": list(MANY_ROWS_WIDTHS)}
+    return given
+
+
+def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
+    """Views of a row that predictions are averaged over: a key of `clsgan.inference.VIEWS`.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+
+    Returns
+    -------
+    str
+        "auto" is "mirror" where images are mirrored in training, else "plain".
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or rows are to be mirrored.
+
+    Examples
+    --------
+    >>> params = {"predict_views": "auto", "augment": "auto", "flip": "auto"}
+    >>> params |= {"objective": "default"}
+    >>> choose_views(params, InputSpec((3, 32, 32), "NHWC", "uint8"))
+    'mirror'
+    """
+    wanted = params["predict_views"]
+    if wanted == "auto":
+        augmented = params["augment"] != "none" and params["objective"] != "paper"
+        return "mirror" if augmented and flips(params["flip"], spec) else "plain"
+    one_of("predict_views", wanted, VIEWS)
+    if wanted != "plain" and not spec.is_image:
+        raise ValueError(f"predict_views={wanted!r} is for images; for rows it is 'plain'")
+    return str(wanted)
+
+
+def _augment(wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files: bool) -> Augment:
+    flip = flips(params["flip"], spec)
+    if _is_auto(wanted):
+        family = _auto_family(params, spec, from_files)
+        wanted = family or photo_pipeline(spec.shape[1], spec.shape[2], flip)
+    if isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES):
+        return build_augment(wanted, spec.shape, flip)
+    return albumentations_augment(wanted)
+
+
+def _auto_family(params: Mapping[str, Any], spec: InputSpec, from_files: bool) -> str:
+    """What "auto" comes to: the name of a family, or "" for the pipeline for photos."""
+    if params["objective"] == "paper" or not spec.is_image:
+        return "none"
+    return "" if from_files and min(spec.shape[1:]) >= PHOTO_SIDE else "medium"
+
+
+def _is_auto(wanted: Any) -> bool:
+    return isinstance(wanted, str) and wanted == "auto"
+
+
 def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> dict[str, Any]:
     if params["objective"] == "paper":
         return PAPER_TRAINING
@@ -261,7 +389,8 @@ def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) 
     batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
     training = IMAGE_TRAINING | batches
     if math.prod(spec.shape[1:]) > LARGE_IMAGE:
-        training["generator_interval"] = 4  # else the generator takes most of the time
+        # else the generator takes most of the time
+        training["generator_interval"] = max(training["generator_interval"], 4)
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}

@@ -22,11 +22,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from clsgan.defaults import resolve_settings
+from clsgan.defaults import choose_network_options, choose_views, resolve_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks
-from clsgan.inference import generate_arrays, predict_arrays
-from clsgan.inputs import from_nchw
+from clsgan.inference import VIEWS, generate_arrays, predict_arrays
+from clsgan.inputs import InputSpec, from_nchw
 from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.objectives import build_objective, outlier_probability
@@ -68,12 +68,21 @@ class CLSGANClassifier(
         Weight of eq. 18 inside the unlabeled term.
     label_smoothing : float, optional
         Share of a label's weight that is spread over all classes.
+    class_alignment : float, optional
+        From 0 to 1: how far soft labels are made to have the class shares of the labels. Set it to
+        0 where unlabeled rows have other ones.
+    margins_train : {"level", "network"}, optional
+        Whether the margins move the level of all class scores alone or the whole loss network.
+    outlier_weight, unlabeled_outlier_weight : float, optional
+        Weight of the term that makes `outlier_score` high on generated rows, and of unlabeled rows
+        among these.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
     loss_network : str or nn.Module
         "small", "paper", "wide_resnet_28_2", "mlp", "timm:<model>", or a module that returns logits
-        [B, K] or (logits, features). "auto" is "mlp" for rows and "small" for images.
+        [B, K] or (logits, features). "auto" is "mlp" for rows and "small" for images, with widths
+        (64, 128, 256) from 20,000 rows on.
     loss_network_options : dict, optional
         Arguments of the network named, such as ``{"widths": (32, 64, 128)}`` of "small".
     generator : str, nn.Module or None
@@ -105,8 +114,15 @@ class CLSGANClassifier(
     augment : {"auto", "none", "weak", "medium", "strong"} or albumentations pipeline
         A pipeline may be an `albumentations.Compose`, its dict form, or a YAML or JSON file.
         "auto" is "medium"; for image files of 48 pixels and more an albumentations pipeline.
+    unlabeled_augment : as `augment`
+        Of the unlabeled rows that the loss network learns from; what gives them their soft labels
+        sees them as they are. "auto" is "strong" where `augment` comes to "medium" by itself, else
+        the same as `augment`.
     flip : {"auto", True, False}
         Whether a mirrored image keeps its class. "auto" mirrors colour images only.
+    predict_views : {"auto", "plain", "mirror"}
+        "mirror" predicts from the mean scores and features of an image and its mirror image, in
+        twice the time. "auto" does so where images are mirrored in training.
     layout : {"auto", "NHW", "NHWC", "NCHW"}
         Order of the axes of image arrays.
     value_range : "auto" or (low, high)
@@ -170,6 +186,10 @@ class CLSGANClassifier(
         unlabeled_fakes: str | None = None,
         unlabeled_hinge_weight: float | None = None,
         label_smoothing: float | None = None,
+        class_alignment: float | None = None,
+        margins_train: str | None = None,
+        outlier_weight: float | None = None,
+        unlabeled_outlier_weight: float | None = None,
         unlabeled: str = "auto",
         loss_network: str | nn.Module = "auto",
         loss_network_options: Mapping[str, Any] | None = None,
@@ -192,7 +212,9 @@ class CLSGANClassifier(
         generator_weight_decay: float | None = None,
         average_decay: float | None = None,
         augment: Any = "auto",
+        unlabeled_augment: Any = "auto",
         flip: str | bool = "auto",
+        predict_views: str = "auto",
         layout: str = "auto",
         value_range: str | tuple[float, float] = "auto",
         image_size: str | int | tuple[int, int] = "auto",
@@ -214,6 +236,10 @@ class CLSGANClassifier(
         self.unlabeled_fakes = unlabeled_fakes
         self.unlabeled_hinge_weight = unlabeled_hinge_weight
         self.label_smoothing = label_smoothing
+        self.class_alignment = class_alignment
+        self.margins_train = margins_train
+        self.outlier_weight = outlier_weight
+        self.unlabeled_outlier_weight = unlabeled_outlier_weight
         self.unlabeled = unlabeled
         self.loss_network = loss_network
         self.loss_network_options = loss_network_options
@@ -236,7 +262,9 @@ class CLSGANClassifier(
         self.generator_weight_decay = generator_weight_decay
         self.average_decay = average_decay
         self.augment = augment
+        self.unlabeled_augment = unlabeled_augment
         self.flip = flip
+        self.predict_views = predict_views
         self.layout = layout
         self.value_range = value_range
         self.image_size = image_size
@@ -287,8 +315,9 @@ class CLSGANClassifier(
         params = self.get_params(deep=False)
         with self._kept_on_error():
             data = read_training_data(X, y, X_unlab, params, self._check_rows)
-        settings = resolve_settings(params, data.spec, len(data.labeled) + len(data.unlabeled))
-        design = self._new_design(settings)
+        n_rows = len(data.labeled) + len(data.unlabeled)
+        settings = resolve_settings(params, data.spec, n_rows)
+        design = self._new_design(settings, data.spec, n_rows)
         previous = self._previous(data, design) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:
@@ -604,15 +633,18 @@ class CLSGANClassifier(
                 self.__dict__.update(before)
             raise
 
-    def _new_design(self, settings: Settings) -> dict[str, Any]:
+    def _new_design(self, settings: Settings, spec: InputSpec, n_rows: int) -> dict[str, Any]:
         """What the networks are built of: later changes of parameters do not touch a fitted one."""
-        design = {name: getattr(self, name) for name in DESIGN}
+        params = self.get_params(deep=False)
+        design = {name: params[name] for name in DESIGN}
+        design["loss_network_options"] = choose_network_options(params, spec, n_rows)
         if not settings.generated_batch_size:
             design["generator"] = None
         return design | {
             "latent_dim": settings.latent_dim,
             "noise": settings.noise,
             "open_class": settings.objective.open_class,
+            "views": choose_views(params, spec),
         }
 
     def _previous(
@@ -682,7 +714,8 @@ class CLSGANClassifier(
             return torch.from_numpy(self.units_.standardise(rows[part])).to(self.device_)
 
         autocast = autocast_for(self.precision_, self.device_)
-        return predict_arrays(self.loss_network_, get, len(rows), pick, autocast)
+        views = VIEWS[self._design["views"]]
+        return predict_arrays(self.loss_network_, get, len(rows), pick, autocast, views)
 
     def _codes_to_sample(self, n_samples: int, y: Any, rng: np.random.RandomState) -> Array:
         if y is None:

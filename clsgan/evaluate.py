@@ -1,4 +1,7 @@
-"""Reports on a fitted classifier: how often it is wrong, where, and how well it knows it."""
+"""Reports on a fitted classifier: how often it is wrong, where, and how well it knows it.
+
+Of a generator, `minimum_reconstruction_error`, which stands in `clsgan.reconstruction`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,16 @@ from clsgan.metrics import (
     negative_log_likelihood,
     per_class_error,
 )
+from clsgan.reconstruction import Reconstruction, minimum_reconstruction_error
+
+__all__ = [
+    "ProbabilisticClassifier",
+    "Reconstruction",
+    "class_indices",
+    "evaluate",
+    "minimum_reconstruction_error",
+    "report",
+]
 
 
 class ProbabilisticClassifier(Protocol):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,9 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.augment import build_augment
-from clsgan.defaults import choose_augment, default_steps, flips
+from clsgan.defaults import (
+    choose_augment,
+    choose_network_options,
+    choose_unlabeled_augment,
+    choose_views,
+    default_steps,
+    flips,
+)
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
-from clsgan.inference import predict_arrays
+from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.networks import build_generator, build_loss_network, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.runlog import RunLog
@@ -117,7 +124,9 @@ def fit_networks(
         networks = previous or _build_networks(data, settings, params, seed)
         streams = make_streams(fabric, data, train_rows, settings, params, seed)
         state = prepare_state(fabric, *networks, settings)
-        validate = _validator(fabric, data, validation_rows) if len(validation_rows) else None
+        views = VIEWS[choose_views(params, data.spec)]
+        held_out = len(validation_rows) > 0
+        validate = _validator(fabric, data, validation_rows, views) if held_out else None
         before = time.perf_counter()
         with RunLog(
             params["log_dir"],
@@ -173,6 +182,7 @@ def make_streams(
     See `fit_networks`.
     """
     augment, generated_augment = choose_augment(params, data.spec, data.from_files)
+    unlabeled_augment = choose_unlabeled_augment(params, data.spec, data.from_files, augment)
     asked = UNLABELED[settings.objective.unlabeled]
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
     flip = flips(params["flip"], data.spec)
@@ -187,6 +197,7 @@ def make_streams(
         latent_dim=settings.latent_dim,
         noise=settings.noise,
         augment=augment,
+        unlabeled_augment=unlabeled_augment,
         generated_augment=generated_augment,
         teacher_augment=teacher,
         seed=seed,
@@ -227,9 +238,9 @@ def _build_networks(
     data: TrainingData, settings: Settings, params: Mapping[str, Any], seed: int
 ) -> tuple[nn.Module, nn.Module | None]:
     shape, n_classes = data.spec.shape, len(data.classes)
-    network = build_loss_network(
-        params["loss_network"], shape, n_classes, params["loss_network_options"], seed=seed
-    )
+    n_rows = len(data.labeled) + len(data.unlabeled)
+    options = choose_network_options(params, data.spec, n_rows)
+    network = build_loss_network(params["loss_network"], shape, n_classes, options, seed=seed)
     if data.spec.is_image:
         whiten_stem(network, _some_images(data, seed))
     if not settings.generated_batch_size:
@@ -284,7 +295,10 @@ def _cut_validation(
 
 
 def _validator(
-    fabric: "Fabric", data: TrainingData, rows: npt.NDArray[np.int64]
+    fabric: "Fabric",
+    data: TrainingData,
+    rows: npt.NDArray[np.int64],
+    views: Sequence[View],
 ) -> Callable[[nn.Module], float]:
     """Error rate on held-out labeled rows."""
     store, codes = _store(data.labeled[rows], data, fabric.device), data.codes[rows]
@@ -296,6 +310,7 @@ def _validator(
             len(rows),
             lambda logits, features: logits.argmax(dim=1),
             fabric.autocast,
+            views,
         )
         return float(np.mean(best != codes))
 

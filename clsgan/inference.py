@@ -1,6 +1,6 @@
 """Batched forward passes whose result for a row does not depend on the other rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -8,6 +8,52 @@ import torch
 from torch import Tensor, nn
 
 CHUNK = 128
+
+View = Callable[[Tensor], Tensor]
+
+
+def _as_is(x: Tensor) -> Tensor:
+    return x
+
+
+def _mirrored(x: Tensor) -> Tensor:
+    return x.flip(-1)
+
+
+def mean_over_views(
+    network: Callable[[Tensor], tuple[Tensor, Tensor]], rows: Tensor, views: Sequence[View]
+) -> tuple[Tensor, Tensor]:
+    """Scores and features of rows, averaged over several views of each.
+
+    Parameters
+    ----------
+    network : callable
+        Returns (logits [B, K], features [B, F]).
+    rows : Tensor [B, ...]
+    views : sequence of callable
+        [B, ...] -> [B, ...], such as the entries of `VIEWS`.
+
+    Returns
+    -------
+    logits : Tensor [B, K]
+    features : Tensor [B, F]
+        float32 where more than one view is taken.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 2)
+    >>> left = lambda x: (x[:, 0, 0, :1], x[:, 0, 0, :1])
+    >>> mean_over_views(left, rows, VIEWS["mirror"])[0]
+    tensor([[2.]])
+    """
+    logits, features = network(views[0](rows))
+    if len(views) == 1:
+        return logits, features
+    logits, features = logits.float(), features.float()
+    for view in views[1:]:
+        more = network(view(rows))
+        logits, features = logits + more[0], features + more[1]
+    return logits / len(views), features / len(views)
 
 
 def forward_in_chunks(
@@ -17,6 +63,7 @@ def forward_in_chunks(
     *,
     autocast: AbstractContextManager[object] | None = None,
     chunk: int = CHUNK,
+    views: Sequence[View] = (_as_is,),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Scores and features of many rows, in fixed-size chunks.
 
@@ -34,6 +81,8 @@ def forward_in_chunks(
         Entered around every forward pass.
     chunk : int
         Rows a forward pass.
+    views : sequence of callable
+        Scores and features are means over them; see `mean_over_views`.
 
     Yields
     ------
@@ -58,7 +107,7 @@ def forward_in_chunks(
             if rows.dim() == 4:
                 rows = rows.contiguous(memory_format=torch.channels_last)
             with autocast if autocast is not None else nullcontext():
-                logits, features = network(rows)
+                logits, features = mean_over_views(network, rows, views)
             yield logits[:count].float(), features[:count].float()
 
 
@@ -68,6 +117,7 @@ def predict_arrays(
     n_rows: int,
     pick: Callable[[Tensor, Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    views: Sequence[View] = (_as_is,),
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """One array over all rows of what `pick` makes of scores and features.
 
@@ -78,6 +128,7 @@ def predict_arrays(
         (logits [b, K], features [b, F]) -> Tensor [b, ...].
     autocast : callable
         Makes the context of a forward pass.
+    views : see `forward_in_chunks`
 
     Returns
     -------
@@ -96,7 +147,7 @@ def predict_arrays(
     with evaluating(network), autocast():
         parts = [
             pick(logits, features).cpu()
-            for logits, features in forward_in_chunks(network, get_rows, n_rows)
+            for logits, features in forward_in_chunks(network, get_rows, n_rows, views=views)
         ]
     return np.asarray(torch.cat(parts).numpy())
 
@@ -161,3 +212,6 @@ def generate_arrays(
             for i in range(0, len(noise), CHUNK)
         ]
     return np.asarray(torch.cat(parts).float().cpu().numpy())
+
+
+VIEWS: dict[str, tuple[View, ...]] = {"plain": (_as_is,), "mirror": (_as_is, _mirrored)}

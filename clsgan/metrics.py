@@ -1,4 +1,7 @@
-"""Numbers from arrays: error rates, calibration and confusion of class predictions."""
+"""Numbers from arrays: error rates, calibration and confusion of class predictions.
+
+Distances between real and generated rows stand in `clsgan.distances`, and are public here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, log_loss
+
+from clsgan.distances import (
+    distance_key,
+    feature_distances,
+    frechet_distance,
+    inception_features,
+    kernel_distance,
+)
+
+__all__ = [
+    "confusion",
+    "distance_key",
+    "error_rate",
+    "expected_calibration_error",
+    "feature_distances",
+    "frechet_distance",
+    "inception_features",
+    "kernel_distance",
+    "negative_log_likelihood",
+    "per_class_error",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clsgan._version import __version__
 from clsgan.choices import one_of, unknown_name
 from clsgan.devices import PRECISIONS
+from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network
 from clsgan.objectives import build_objective
@@ -185,6 +186,7 @@ def _design(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
                 )
             design[key] = given[key]
     one_of("noise", design["noise"], NOISES)
+    one_of("predict_views", design["views"], VIEWS)
     build_objective("default", open_class=design["open_class"])
     return design
 

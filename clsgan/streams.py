@@ -34,18 +34,20 @@ class Batch:
         Labeled rows, augmented.
     y_lab : Tensor [B], int64
     x_unl : Tensor [U, ...]
-        Unlabeled rows, augmented as the labeled ones.
+        Unlabeled rows, augmented.
     x_teacher : Tensor [U, ...]
         The same unlabeled rows as the teacher sees them.
     z : Tensor [M, Z]
         Standard normal noise for the generator.
     y_gen : Tensor [M], int64
         Classes of the generated rows.
+    prior : Tensor [K]
+        Class shares of the labels.
 
     Examples
     --------
     >>> e = torch.empty(0)
-    >>> Batch(e, e, e, e, e, e).y_gen.shape
+    >>> Batch(e, e, e, e, e, e, e).y_gen.shape
     torch.Size([0])
     """
 
@@ -55,6 +57,7 @@ class Batch:
     x_teacher: Tensor
     z: Tensor
     y_gen: Tensor
+    prior: Tensor
 
 
 class EndlessSampler:
@@ -170,9 +173,9 @@ class Streams:
         Z, the size of the generator's noise.
     noise : str
         Key of `NOISES`.
-    augment, generated_augment, teacher_augment : callable
-        (x [B, ...], torch.Generator) -> x of the same shape: for the real rows, the generated
-        rows, and the unlabeled rows as the teacher sees them.
+    augment, unlabeled_augment, generated_augment, teacher_augment : callable
+        (x [B, ...], torch.Generator) -> x of the same shape: for the labeled, the unlabeled and
+        the generated rows, and the unlabeled rows as the teacher sees them.
     seed : int
     rank, world_size : int
 
@@ -181,7 +184,7 @@ class Streams:
     >>> one = torch.tensor(1.0)
     >>> store = RowStore(torch.eye(4), 0 * one, one, torch.device("cpu"))
     >>> keep = lambda x, generator: x
-    >>> y, three = torch.tensor([0, 1, 0, 1]), [keep] * 3
+    >>> y, three = torch.tensor([0, 1, 0, 1]), [keep] * 4
     >>> streams = Streams(store, store, y, 2, 8, "normal", *three, seed=0)
     >>> batch = streams.next(BatchSizes(labeled=2, unlabeled=3, generated=4))
     >>> batch.x_unl.shape, batch.z.shape
@@ -197,6 +200,7 @@ class Streams:
         latent_dim: int,
         noise: str,
         augment: Augment,
+        unlabeled_augment: Augment,
         generated_augment: Augment,
         teacher_augment: Augment,
         seed: int,
@@ -207,6 +211,7 @@ class Streams:
         self.y = y.to(self.device)
         self.latent_dim, self.draw_noise = latent_dim, NOISES[noise]
         self.augment, self.generated_augment = augment, generated_augment
+        self.unlabeled_augment = unlabeled_augment
         self.teacher_augment = teacher_augment
         self.prior = torch.bincount(self.y, minlength=n_classes).float()
         self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
@@ -225,7 +230,7 @@ class Streams:
         x_teacher = x_unl
         if sizes.unlabeled:
             plain = self.unlabeled.gather(self.unlabeled_rows.take(sizes.unlabeled))
-            x_unl = self.augment(plain, self.generator)
+            x_unl = self.unlabeled_augment(plain, self.generator)
             x_teacher = self.teacher_augment(plain, self.generator)
         return Batch(
             x_lab=self.augment(self.labeled.gather(index), self.generator),
@@ -234,6 +239,7 @@ class Streams:
             x_teacher=x_teacher,
             z=self.noise(sizes.generated),
             y_gen=self.generated_classes(y_lab, sizes.generated),
+            prior=self.prior / self.prior.sum(),
         )
 
     def noise(self, count: int) -> Tensor:

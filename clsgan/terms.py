@@ -1,14 +1,17 @@
 """The terms that the loss network minimises, each a mean over its rows."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsgan.freezing import frozen_statistics
+from clsgan.networks import Level, level_of
 from clsgan.objectives import (
     UNLABELED,
     Objective,
+    align_classes,
     at_label,
     loss_sensitive_critic,
     pixel_margin,
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Scalars = dict[str, Tensor]
+LEVEL_ROWS = 64
+FOLLOWING = 0.02  # weight of the newest batch in the running mean of class probabilities
 
 
 def labeled_term(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +85,19 @@ def unlabeled_term(
         teacher = state.loss_network.module
     with torch.no_grad(), frozen_statistics(teacher), fabric.autocast():
         target = teacher(batch.x_teacher)[0].float()
+    if objective.class_alignment and asked.aligned:
+        predicted = _follow_classes(fabric, state, target)
+        target = align_classes(target, predicted, batch.prior, objective.class_alignment)
     return {"unlabeled": asked.loss(logits, target).mean()}
+
+
+def _follow_classes(fabric: "Fabric", state: TrainState, logits: Tensor) -> Tensor:
+    """Running mean [K] of class probabilities, the same in all processes."""
+    own = logits.softmax(dim=1).mean(dim=0)
+    mean = cast(Tensor, fabric.all_reduce(own, reduce_op="mean"))
+    before = mean if state.teacher_classes is None else state.teacher_classes
+    state.teacher_classes = torch.lerp(before, mean, FOLLOWING)
+    return state.teacher_classes
 
 
 def margin_terms(
@@ -95,6 +112,7 @@ def margin_terms(
     fake : Tensor [M, ...]
         Generated rows; the first stand against labeled rows of the same class.
     lab, unl, fake_logits : Tensor [B, K], [U, K], [M, K]
+        Scores; those of the first rows of the batch suffice.
 
     Returns
     -------
@@ -106,16 +124,16 @@ def margin_terms(
     """
 
     def hinge(real: Tensor, real_loss: Tensor, fake: Tensor, fake_loss: Tensor) -> Tensor:
-        n = min(len(real), len(fake))
+        n = min(len(real_loss), len(fake))
         margin = pixel_margin(real[:n], fake[:n], objective.margin_scale, objective.margin_norm)
         return loss_sensitive_critic(real_loss[:n], fake_loss[:n], margin).mean()
 
     terms = {}
     if objective.hinge_weight:
-        real_loss = at_label(objective.margin_losses(lab), batch.y_lab)
+        real_loss = at_label(objective.margin_losses(lab), batch.y_lab[: len(lab)])
         fake_loss = at_label(objective.margin_losses(fake_logits), batch.y_gen)
         terms["hinge"] = hinge(batch.x_lab, real_loss, fake, fake_loss)
-    first = len(lab) if objective.unlabeled_fakes == "prior" else 0
+    first = len(batch.x_lab) if objective.unlabeled_fakes == "prior" else 0
     if len(unl) and objective.unlabeled_hinge_weight and len(fake) > first:
         terms["unlabeled_hinge"] = hinge(
             batch.x_unl, unlabeled_loss(unl), fake[first:], unlabeled_loss(fake_logits[first:])
@@ -123,8 +141,87 @@ def margin_terms(
     return terms
 
 
+def level_terms(
+    fabric: "Fabric", state: TrainState, objective: Objective, batch: Batch, fake: Tensor | None
+) -> Scalars:
+    """Margins, and how labeled rows are told from others, as functions of the level alone.
+
+    Features are those of the averaged network, as at prediction: with statistics of its own a
+    batch of generated rows looks unlike what the network sees of such rows later.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    state : TrainState
+        Both loss networks have a level.
+    objective : Objective
+    batch : Batch
+    fake : Tensor [M, ...] or None
+        Generated rows.
+
+    Returns
+    -------
+    dict of Tensor
+
+    Examples
+    --------
+    See `clsgan.trainer.update_loss_network`.
+    """
+    labeled, unlabeled = batch.x_lab[:LEVEL_ROWS], batch.x_unl[:LEVEL_ROWS]
+    parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
+    average: Any = state.average_loss_network.module
+    before, level = cast(Level, level_of(average)), cast(Level, level_of(state.loss_network.module))
+    with torch.no_grad(), fabric.autocast():
+        logits, features = average(torch.cat(parts))
+    with torch.no_grad():
+        logits = logits - before(features)
+    logits = logits + level(features)
+    lab, unl = logits[: len(labeled)], logits[len(labeled) : len(labeled) + len(unlabeled)]
+    if fake is None:
+        return outlier_term(objective, lab, unl, lab[:0])
+    fake_logits = logits[len(labeled) + len(unlabeled) :]
+    margins = margin_terms(objective, batch, fake, lab, unl, fake_logits)
+    return margins | outlier_term(objective, lab, unl, fake_logits)
+
+
+def outlier_term(objective: Objective, lab: Tensor, unl: Tensor, fake: Tensor) -> Scalars:
+    """Cross-entropy of "one of the classes" on labeled rows, of "none" on generated ones.
+
+    ``-log p(none)`` is the loss of a generated row as in the (K+1)-class form of Salimans et al.
+    (arXiv 1606.03498, section 5), with the K+1st score fixed at 0. Unlabeled rows count as
+    generated ones with a small weight: what is never labeled but frequent among them gets a high
+    probability of none (learning from positive and unlabeled examples, Elkan and Noto, 2008).
+
+    Parameters
+    ----------
+    objective : Objective
+    lab, unl, fake : Tensor [B, K], [U, K], [M, K]
+        Scores.
+
+    Returns
+    -------
+    dict of Tensor
+        Empty where there are neither unlabeled nor generated rows to tell from.
+
+    Examples
+    --------
+    >>> from clsgan.objectives import OBJECTIVES
+    >>> scores = torch.zeros(1, 1)
+    >>> outlier_term(OBJECTIVES["default"], scores, scores[:0], scores)
+    {'outlier': tensor(1.3863)}
+    """
+    share = objective.unlabeled_outlier_weight
+    others = [(1.0, fake)] if len(fake) else []
+    others += [(share, unl)] if len(unl) and share else []
+    if not others or not objective.outlier_weight:
+        return {}
+    known = F.softplus(-torch.logsumexp(lab, dim=1)).mean()
+    none = [weight * F.softplus(torch.logsumexp(part, dim=1)).mean() for weight, part in others]
+    return {"outlier": known + torch.stack(none).sum()}
+
+
 def margin_weights(objective: Objective) -> dict[str, float]:
-    """Weights of the terms that `margin_terms` gives.
+    """Weights of the terms that `margin_terms` and `level_terms` give.
 
     Parameters
     ----------
@@ -138,9 +235,10 @@ def margin_weights(objective: Objective) -> dict[str, float]:
     --------
     >>> from clsgan.objectives import OBJECTIVES
     >>> margin_weights(OBJECTIVES["paper"])
-    {'hinge': 1.0, 'unlabeled_hinge': 1.0}
+    {'hinge': 1.0, 'unlabeled_hinge': 1.0, 'outlier': 0.0}
     """
     return {
         "hinge": objective.hinge_weight,
         "unlabeled_hinge": objective.unlabeled_weight * objective.unlabeled_hinge_weight,
+        "outlier": objective.outlier_weight,
     }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class TrainState:
     """The networks of a run, their running averages and their optimisers.
 
+    `teacher_classes` [K] is the running mean of the teacher's class probabilities.
+
     Examples
     --------
     >>> TrainState.__dataclass_fields__["step"].default
@@ -32,6 +34,7 @@ class TrainState:
     generator: Any = None
     generator_optimizer: Any = None
     average_generator: AveragedModel | None = None
+    teacher_classes: Tensor | None = None
     step: int = 0
     rows_seen: int = 0
 

@@ -9,13 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.freezing import frozen, frozen_statistics
+from clsgan.networks import level_of
 from clsgan.objectives import at_label, loss_sensitive_generator
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
 from clsgan.streams import Batch, Streams
-from clsgan.terms import Scalars, labeled_term, margin_terms, margin_weights, unlabeled_term
+from clsgan.terms import (
+    Scalars,
+    labeled_term,
+    level_terms,
+    margin_terms,
+    margin_weights,
+    unlabeled_term,
+)
 from clsgan.threads import ThreadTuner
 from clsgan.train_state import TrainState, set_learning_rates, update_averages
 
@@ -126,12 +134,8 @@ def update_loss_network(
         ramp = unlabeled_weight_ramp(progress, settings.unlabeled_start)
         weights["unlabeled"] = settings.objective.unlabeled_weight * ramp
         terms |= unlabeled_term(fabric, state, settings.objective, unl, batch)
-    if generated is not None:
-        fake = streams.generated_augment(generated.detach(), streams.generator)
-        with frozen_statistics(state.loss_network):
-            fake_logits = state.loss_network(fake)[0]
-        terms |= margin_terms(settings.objective, batch, fake, lab, unl, fake_logits)
-        weights |= margin_weights(settings.objective)
+    terms |= _margins(fabric, state, streams, batch, generated, settings, (lab, unl))
+    weights |= margin_weights(settings.objective)
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     state.loss_optimizer.zero_grad()
     fabric.backward(loss)
@@ -168,7 +172,8 @@ def update_generator(
     --------
     See `train`.
     """
-    network = state.loss_network.module
+    on_level = _margins_on_level(state, settings)
+    network = (state.average_loss_network if on_level else state.loss_network).module
     with frozen(network), frozen_statistics(network), fabric.autocast():
         logits = network(streams.generated_augment(generated, streams.generator))[0]
     losses = at_label(settings.objective.margin_losses(logits.float()), batch.y_gen)
@@ -177,6 +182,35 @@ def update_generator(
     fabric.backward(loss)
     state.generator_optimizer.step()
     return {"generator": loss.detach()}
+
+
+def _margins(
+    fabric: "Fabric",
+    state: TrainState,
+    streams: Streams,
+    batch: Batch,
+    generated: Tensor | None,
+    settings: Settings,
+    logits: tuple[Tensor, Tensor],
+) -> Scalars:
+    """Terms against generated rows: of the whole loss network, or of its level alone."""
+    fake = None
+    if generated is not None:
+        fake = streams.generated_augment(generated.detach(), streams.generator)
+    if _margins_on_level(state, settings):
+        if state.step % settings.generator_interval:
+            return {}
+        return level_terms(fabric, state, settings.objective, batch, fake)
+    if fake is None:
+        return {}
+    with frozen_statistics(state.loss_network):
+        fake_logits = state.loss_network(fake)[0]
+    return margin_terms(settings.objective, batch, fake, *logits, fake_logits)
+
+
+def _margins_on_level(state: TrainState, settings: Settings) -> bool:
+    wanted = settings.objective.margins_train == "level"
+    return wanted and level_of(state.loss_network.module) is not None
 
 
 def _generate(state: TrainState, batch: Batch, settings: Settings) -> Tensor | None:

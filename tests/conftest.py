@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from loop_runs import prepare_run
 from sklearn.datasets import load_digits, load_sample_images
 
 from clsgan import CLSGANClassifier
@@ -104,3 +105,13 @@ def tiny_rows() -> Callable[..., CLSGANClassifier]:
         "random_state": 0,
     }
     return lambda **changes: CLSGANClassifier(**(defaults | changes))
+
+
+@pytest.fixture
+def make_run(tiny, digits):
+    """Everything that a step of the loop takes; arguments as those of the estimator."""
+
+    def make(**changes):
+        return prepare_run(tiny(**{"generated_batch_size": 32, **changes}), digits)
+
+    return make

@@ -6,7 +6,13 @@ import pytest
 from torch import nn
 
 from clsgan import CLSGANClassifier
-from clsgan.defaults import OBJECTIVE_FIELDS, TRAINING_FIELDS, default_steps, resolve_settings
+from clsgan.defaults import (
+    OBJECTIVE_FIELDS,
+    TRAINING_FIELDS,
+    choose_views,
+    default_steps,
+    resolve_settings,
+)
 from clsgan.inputs import InputSpec
 from clsgan.settings import Settings
 
@@ -91,6 +97,10 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "unlabeled_fakes": "shared",
         "unlabeled_hinge_weight": 0.6,
         "label_smoothing": 0.0,
+        "class_alignment": 0.5,
+        "margins_train": "network",
+        "outlier_weight": 0.3,
+        "unlabeled_outlier_weight": 0.1,
     }
     assert set(changes) == set(OBJECTIVE_FIELDS)
     found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)
@@ -157,3 +167,26 @@ def test_steps_by_the_number_of_rows() -> None:
     assert default_steps(10, 256) == 200
     assert default_steps(60_000, 256) == int(20 * 60_000 / 256)
     assert default_steps(10**7, 64) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("spec", "params", "views"),
+    [
+        (COLOUR, {}, "mirror"),
+        (COLOUR, {"flip": False}, "plain"),
+        (COLOUR, {"augment": "none"}, "plain"),
+        (COLOUR, {"objective": "paper"}, "plain"),
+        (COLOUR, {"flip": False, "predict_views": "mirror"}, "mirror"),
+        (InputSpec((1, 8, 8), "NHW", "float64"), {}, "plain"),
+        (ROWS, {}, "plain"),
+    ],
+)
+def test_predictions_look_at_the_mirror_image_where_training_did(spec, params, views) -> None:
+    assert choose_views(CLSGANClassifier(**params).get_params(), spec) == views
+
+
+def test_views_that_are_not_valid_are_named() -> None:
+    with pytest.raises(ValueError, match="did you mean 'mirror'"):
+        choose_views({"predict_views": "miror"}, COLOUR)
+    with pytest.raises(ValueError, match="for rows it is 'plain'"):
+        choose_views({"predict_views": "mirror"}, ROWS)

@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from clsgan.devices import autocast_for
-from clsgan.inference import CHUNK, evaluating, forward_in_chunks, predict_arrays
+from clsgan.inference import (
+    CHUNK,
+    VIEWS,
+    evaluating,
+    forward_in_chunks,
+    mean_over_views,
+    predict_arrays,
+)
 from clsgan.networks import build_loss_network
 
 
@@ -124,3 +131,18 @@ def test_what_is_picked_may_have_any_shape() -> None:
     rows = torch.arange(10.0).reshape(5, 2)
     best = predict_arrays(Pair(), rows.__getitem__, 5, lambda logits, f: logits.argmax(dim=1))
     assert best.tolist() == [1] * 5
+
+
+def test_mirror_views_are_the_mean_of_an_image_and_its_mirror_image(digits) -> None:
+    images = torch.from_numpy(digits.x_unl[:40].astype(np.float32))[:, None] / 8 - 1
+    network = build_loss_network("mlp", (1, 8, 8), 10, seed=0)
+    both = scores(network, images, views=VIEWS["mirror"])
+    mean = (scores(network, images) + scores(network, images.flip(3))) / 2
+    assert np.allclose(both, mean, atol=1e-6)
+    assert not np.allclose(both, scores(network, images), atol=1e-3)
+    assert np.allclose(both, scores(network, images.flip(3), views=VIEWS["mirror"]), atol=1e-6)
+
+
+def test_one_view_costs_no_copy() -> None:
+    x = torch.ones(2, 3)
+    assert mean_over_views(lambda rows: (rows, 2 * rows), x, VIEWS["plain"])[0] is x

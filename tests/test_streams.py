@@ -40,6 +40,7 @@ def make_streams(seed: int = 0, rank: int = 0, world_size: int = 1, **changes) -
         "latent_dim": 3,
         "noise": "normal",
         "augment": keep,
+        "unlabeled_augment": keep,
         "generated_augment": keep,
         "teacher_augment": keep,
     }
@@ -169,11 +170,15 @@ def test_noise_is_standard_normal() -> None:
 
 
 def test_each_kind_of_row_gets_its_own_augmentation() -> None:
-    streams = make_streams(augment=lambda x, g: x + 0.25, teacher_augment=lambda x, g: x + 0.5)
+    streams = make_streams(
+        augment=lambda x, g: x + 0.25,
+        unlabeled_augment=lambda x, g: x + 0.75,
+        teacher_augment=lambda x, g: x + 0.5,
+    )
     batch = streams.next(SIZES)
-    assert (batch.x_lab % 1 == 0.25).all() and (batch.x_unl % 1 == 0.25).all()
+    assert (batch.x_lab % 1 == 0.25).all() and (batch.x_unl % 1 == 0.75).all()
     assert (batch.x_teacher % 1 == 0.5).all()
-    assert torch.equal(batch.x_teacher - 0.5, batch.x_unl - 0.25)  # the same rows
+    assert torch.equal(batch.x_teacher - 0.5, batch.x_unl - 0.75)  # the same rows
 
 
 def test_the_same_seed_gives_the_same_batches(global_randomness_untouched) -> None:

@@ -2,6 +2,7 @@
 
 from clsgan.networks.build import GENERATORS, LOSS_NETWORKS, build_generator, build_loss_network
 from clsgan.networks.generators import MLPGenerator, PaperGenerator, SmallGenerator
+from clsgan.networks.level import Level, level_of
 from clsgan.networks.loss_networks import MLPLossNetwork, PaperLossNetwork, SmallLossNetwork
 from clsgan.networks.timm_backbone import TimmLossNetwork
 from clsgan.networks.whitening import WhiteningStem, whiten_stem
@@ -10,6 +11,7 @@ from clsgan.networks.wide_resnet import WideResNet
 __all__ = [
     "GENERATORS",
     "LOSS_NETWORKS",
+    "Level",
     "MLPGenerator",
     "MLPLossNetwork",
     "PaperGenerator",
@@ -21,5 +23,6 @@ __all__ = [
     "WideResNet",
     "build_generator",
     "build_loss_network",
+    "level_of",
     "whiten_stem",
 ]

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from clsgan.networks.level import Level
 from clsgan.networks.shapes import check_input_shape, full_precision
 
 
 class GivenLossNetwork(nn.Module):
     """A module of the user as a loss network.
 
-    Where it returns logits alone, the logits are also the features.
+    Where it returns logits alone, the logits are also the features. A `Level` moves the logits of a
+    row alike.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class GivenLossNetwork(nn.Module):
         with _trial(self.module, f"loss network on an input of shape {list(x.shape)}"):
             output = self.module(x.to(_device_of(self.module)))
         self.num_features = _check_output(output, n_classes)
+        self.level = Level(self.num_features)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features.
@@ -63,7 +66,8 @@ class GivenLossNetwork(nn.Module):
         """
         output = self.module(x)
         logits, features = (output, output) if isinstance(output, Tensor) else output
-        return full_precision(logits), full_precision(features)
+        logits, features = full_precision(logits), full_precision(features)
+        return logits + full_precision(self.level(features)), features
 
 
 def _check_output(output: object, n_classes: int) -> int:

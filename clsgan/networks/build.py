@@ -69,7 +69,8 @@ def build_loss_network(
     shape = _checked("loss_network", name, input_shape, n_classes)
     if isinstance(name, nn.Module):
         _check_options("a given module", None, options)
-        return GivenLossNetwork(name, shape, n_classes)
+        with seeded(seed):  # of its level
+            return GivenLossNetwork(name, shape, n_classes)
     if name.startswith("timm:"):
         factory: Factory = partial(TimmLossNetwork, name.removeprefix("timm:"))
     else:

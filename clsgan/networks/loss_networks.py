@@ -148,7 +148,7 @@ class PaperLossNetwork(nn.Module):
             channels = width
         self.layers = nn.Sequential(*layers)
         self.num_features = channels
-        self.head = LinearHead(channels, n_classes, bias=True)
+        self.head = LinearHead(channels, n_classes, bias=True, level=False)
         init_normal(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

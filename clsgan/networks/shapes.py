@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from clsgan.networks.level import Level
+
 
 def check_input_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
     """Shape of one input, checked.
@@ -121,13 +123,15 @@ def full_precision(values: Tensor) -> Tensor:
 
 
 class LinearHead(nn.Module):
-    """Logits beside the features they are made of.
+    """Logits beside the features they are made of, moved by a `Level` of the features.
 
     Parameters
     ----------
     num_features : int
     n_classes : int
     bias : bool, default=False
+    level : bool, default=True
+        Without it the logits are linear in the features.
 
     Examples
     --------
@@ -136,13 +140,16 @@ class LinearHead(nn.Module):
     (torch.Size([2, 3]), torch.Size([2, 8]))
     """
 
-    def __init__(self, num_features: int, n_classes: int, *, bias: bool = False) -> None:
+    def __init__(
+        self, num_features: int, n_classes: int, *, bias: bool = False, level: bool = True
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(num_features, n_classes, bias=bias)
         # Features leave a normalisation with an RMS near 1: logits start with an RMS near 0.3.
         nn.init.normal_(self.linear.weight, std=0.3 / math.sqrt(num_features))
         if bias:
             nn.init.zeros_(self.linear.bias)
+        self.level = Level(num_features) if level else None
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features, at least float32.
@@ -156,4 +163,7 @@ class LinearHead(nn.Module):
         logits : Tensor [B, K]
         features : Tensor [B, F]
         """
-        return full_precision(self.linear(features)), full_precision(features)
+        logits = full_precision(self.linear(features))
+        if self.level is not None:
+            logits = logits + full_precision(self.level(features))
+        return logits, full_precision(features)

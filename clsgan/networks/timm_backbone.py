@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clsgan.networks.level import Level
 from clsgan.networks.shapes import full_precision, image_shape
 
 
@@ -56,8 +57,10 @@ class TimmLossNetwork(nn.Module):
         timm = _import_timm()
         if not timm.is_model(model_name):
             raise ValueError(_unknown_model(timm, model_name))
+        self.level: nn.Module | None = None
         self.model = _create(timm, model_name, shape, n_classes, pretrained)
         self.num_features = self._check(model_name, shape, n_classes)
+        self.level = Level(self.num_features)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features.
@@ -74,7 +77,10 @@ class TimmLossNetwork(nn.Module):
         """
         features = self.model.forward_head(self.model.forward_features(x), pre_logits=True)
         logits = self.model.get_classifier()(features)
-        return full_precision(logits), full_precision(features)
+        logits, features = full_precision(logits), full_precision(features)
+        if self.level is not None:
+            logits = logits + full_precision(self.level(features))
+        return logits, features
 
     @torch.no_grad()
     def _check(self, model_name: str, shape: tuple[int, int, int], n_classes: int) -> int:

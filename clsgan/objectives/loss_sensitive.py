@@ -6,13 +6,11 @@ how to average. A loss is *low* on real data throughout this module.
 Shapes: ``[B]`` examples, ``[B, K]`` one column per class.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Cost = Callable[[Tensor], Tensor]
+from clsgan.objectives.costs import Cost, hinge_cost
 
 
 def class_losses(logits: Tensor) -> Tensor:
@@ -132,10 +130,14 @@ def pixel_margin(real: Tensor, fake: Tensor, scale: float, p: float = 1) -> Tens
     here, so that one scale serves every resolution: the published code's 0.0008 per summed pixel of
     32x32x3, and its 0.0002 for 64x64x3, both equal 2.4576 times the mean.
 
+    Of features in place of pixels it is the feature margin, which the paper found worse: features
+    of the loss network collapsed to a point, and the margin to 0.
+
     Parameters
     ----------
     real, fake : Tensor [B, ...]
-        Matched pairs; shapes that broadcast give one margin for each leading index.
+        Matched pairs of images, rows or features; shapes that broadcast give one margin for each
+        leading index. For every pair of two batches see `pair_margins`.
     scale : float
         ``margin_scale`` (tau).
     p : float
@@ -156,55 +158,34 @@ def pixel_margin(real: Tensor, fake: Tensor, scale: float, p: float = 1) -> Tens
     return scale * difference.pow(p).mean(dim=1).pow(1.0 / p)
 
 
-def leaky_cost(slope: float) -> Cost:
-    """Cost C(a) = max(a, slope * a) of GLS-GAN.
-
-    Slope 0 is LS-GAN, slope 1 is WGAN, slope -1 the absolute value.
+def pair_margins(real: Tensor, fake: Tensor, scale: float, p: float = 1) -> Tensor:
+    """Margins Delta(x, G(z)) of every real with every generated row, without gradient (eq. 8, v3).
 
     Parameters
     ----------
-    slope : float
-        At most 1: a larger one breaks C(a) >= a.
+    real, fake : Tensor [N, ...], [M, ...]
+        Images, rows or features.
+    scale : float
+        ``margin_scale`` (tau).
+    p : float
+        As in `pixel_margin`.
 
     Returns
     -------
-    callable
-        Maps a tensor to a tensor of the same shape.
-
-    Raises
-    ------
-    ValueError
-        If the slope is above 1.
+    Tensor [N, M]
 
     Examples
     --------
-    >>> leaky_cost(0.0)(torch.tensor([-1.0, 2.0]))
-    tensor([-0., 2.])
+    >>> pair_margins(torch.tensor([[0.0], [1.0]]), torch.tensor([[3.0]]), scale=2.0)
+    tensor([[6.],
+            [4.]])
     """
-    if slope > 1:
-        raise ValueError(f"slope={slope} breaks C(a) >= a for a < 0; a slope is at most 1")
-    return lambda a: torch.maximum(a, slope * a)
-
-
-def hinge_cost(a: Tensor) -> Tensor:
-    """Cost C(a) = max(a, 0) of LS-GAN (eq. 6).
-
-    Parameters
-    ----------
-    a : Tensor
-        Violations of the margin, any shape.
-
-    Returns
-    -------
-    Tensor
-        Same shape.
-
-    Examples
-    --------
-    >>> hinge_cost(torch.tensor([-1.0, 2.0]))
-    tensor([0., 2.])
-    """
-    return torch.relu(a)
+    dtype = torch.promote_types(torch.promote_types(real.dtype, fake.dtype), torch.float32)
+    x, generated = (rows.detach().flatten(1).to(dtype) for rows in (real, fake))
+    exact = "donot_use_mm_for_euclid_dist"
+    distances = torch.cdist(x, generated, p=p, compute_mode=exact)
+    margins: Tensor = scale * distances / x.shape[1] ** (1.0 / p)
+    return margins
 
 
 def loss_sensitive_critic(
@@ -222,7 +203,7 @@ def loss_sensitive_critic(
     margin : Tensor [B]
         Delta(x, G(z)), see `pixel_margin`.
     cost : callable
-        `hinge_cost` or a `leaky_cost`.
+        `hinge_cost`, a `leaky_cost`, an `elu_cost`, or one that `check_cost` lets pass.
 
     Returns
     -------
@@ -237,6 +218,36 @@ def loss_sensitive_critic(
     tensor([0.5000])
     """
     return cost(margin + real - fake)
+
+
+def all_pairs_critic(
+    real: Tensor, fake: Tensor, margins: Tensor, cost: Cost = hinge_cost
+) -> Tensor:
+    """How far a real row is from being better than each generated one, on average.
+
+    Row i has the mean over j of ``C(margin_ij + L(real_i) - L(fake_j))``: the mean over rows is
+    the second term of eq. 8 of version 3, which later versions and `loss_sensitive_critic` take
+    over matched pairs alone.
+
+    Parameters
+    ----------
+    real, fake : Tensor [N], [M]
+        Losses of the real and of the generated rows.
+    margins : Tensor [N, M]
+        Delta(x_i, G(z_j)), see `pair_margins`.
+    cost : callable
+        As in `loss_sensitive_critic`.
+
+    Returns
+    -------
+    Tensor [N]
+
+    Examples
+    --------
+    >>> all_pairs_critic(torch.ones(1), torch.tensor([1.0, 3.0]), torch.ones(1, 2))
+    tensor([0.5000])
+    """
+    return loss_sensitive_critic(real[:, None], fake, margins, cost).mean(dim=1)
 
 
 def loss_sensitive_generator(fake: Tensor) -> Tensor:

@@ -43,6 +43,18 @@ class Objective:
         Weight of eq. 18 inside the unlabeled term.
     label_smoothing : float
         Share of a label's weight that is spread over all classes.
+    class_alignment : float
+        How far the teacher's classes on unlabeled rows are made as frequent as the labels' are,
+        see `clsgan.objectives.align_classes`: 0 not at all, 1 wholly.
+    margins_train : {"level", "network"}
+        What the margins change: the whole loss network, as in the paper, or its level alone (the
+        shift of all class scores, `clsgan.networks.Level`), so that they cost no accuracy.
+    outlier_weight : float
+        Weight of telling labeled rows from generated ones by the probability of none of the
+        classes, on the level alone.
+    unlabeled_outlier_weight : float
+        Weight of unlabeled rows among the generated ones in that term. Rows of classes that no
+        label has can be found so: they are common in the pool and never labeled.
 
     Examples
     --------
@@ -59,6 +71,10 @@ class Objective:
     unlabeled_fakes: str
     unlabeled_hinge_weight: float
     label_smoothing: float
+    class_alignment: float
+    margins_train: str
+    outlier_weight: float
+    unlabeled_outlier_weight: float
 
     def losses(self, logits: Tensor) -> Tensor:
         """Losses L(x, y) [B, K] of the labeled term and of prediction, from scores [B, K]."""
@@ -80,10 +96,14 @@ OBJECTIVES: dict[str, Objective] = {
         unlabeled_fakes="prior",
         unlabeled_hinge_weight=1.0,
         label_smoothing=0.0,
+        class_alignment=0.0,
+        margins_train="network",
+        outlier_weight=0.0,
+        unlabeled_outlier_weight=0.0,
     ),
     "default": Objective(
-        hinge_weight=0.1,
-        unlabeled_weight=0.5,
+        hinge_weight=1.0,
+        unlabeled_weight=1.0,
         margin_scale=2.4576,
         margin_norm=1,
         unlabeled="soft_labels",
@@ -91,6 +111,10 @@ OBJECTIVES: dict[str, Objective] = {
         unlabeled_fakes="shared",
         unlabeled_hinge_weight=0.2,
         label_smoothing=0.1,
+        class_alignment=1.0,
+        margins_train="level",
+        outlier_weight=1.0,
+        unlabeled_outlier_weight=0.0,
     ),
 }
 
@@ -98,6 +122,7 @@ CHOICES = {
     "open_class": ("all", "margins", "unlabeled"),
     "unlabeled_fakes": ("prior", "shared"),
     "unlabeled": tuple(UNLABELED),
+    "margins_train": ("level", "network"),
 }
 WEIGHTS = {
     "hinge_weight",
@@ -105,6 +130,9 @@ WEIGHTS = {
     "margin_scale",
     "unlabeled_hinge_weight",
     "label_smoothing",
+    "class_alignment",
+    "outlier_weight",
+    "unlabeled_outlier_weight",
 }
 
 

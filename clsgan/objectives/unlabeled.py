@@ -97,6 +97,40 @@ def probability_distance(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return difference.square().sum(dim=-1)
 
 
+def align_classes(
+    teacher_logits: Tensor, predicted: Tensor, expected: Tensor, strength: float = 1.0
+) -> Tensor:
+    """Move a teacher's scores so that its classes become as frequent as they are expected to be.
+
+    Probabilities are multiplied by ``(expected / predicted) ** strength`` and normalised: the
+    distribution alignment of ReMixMatch (Berthelot et al., arXiv 1911.09785, section 3.1).
+
+    Parameters
+    ----------
+    teacher_logits : Tensor [B, K]
+    predicted : Tensor [K]
+        Mean of the teacher's class probabilities over many unlabeled rows.
+    expected : Tensor [K]
+        Class shares that the unlabeled rows are believed to have.
+    strength : float
+        0 leaves the scores as they are.
+
+    Returns
+    -------
+    Tensor [B, K]
+        Scores; their softmax has the changed probabilities.
+
+    Examples
+    --------
+    >>> import torch
+    >>> often, fair = torch.tensor([0.8, 0.2]), torch.tensor([0.5, 0.5])
+    >>> align_classes(often.log()[None], predicted=often, expected=fair).softmax(1)
+    tensor([[0.5000, 0.5000]])
+    """
+    tiny = 1e-4  # a class that is never predicted would get an infinite factor
+    return teacher_logits + strength * (expected.clamp_min(tiny) / predicted.clamp_min(tiny)).log()
+
+
 @dataclass(frozen=True)
 class UnlabeledObjective:
     """One way to learn from unlabeled rows.
@@ -109,6 +143,8 @@ class UnlabeledObjective:
         Whose scores are the target.
     teacher_view : {"weak", "plain"}
         What the teacher looks at; the learner sees the training augmentation.
+    aligned : bool
+        Whether the teacher's scores may be moved by `align_classes`.
 
     Examples
     --------
@@ -119,10 +155,11 @@ class UnlabeledObjective:
     loss: Callable[[Tensor, Tensor], Tensor]
     teacher: Literal["average", "self"]
     teacher_view: Literal["weak", "plain"]
+    aligned: bool = False
 
 
 UNLABELED: dict[str, UnlabeledObjective | None] = {
-    "soft_labels": UnlabeledObjective(soft_label_loss, "average", "plain"),
+    "soft_labels": UnlabeledObjective(soft_label_loss, "average", "plain", aligned=True),
     "pseudo_label": UnlabeledObjective(partial(hard_label_loss, threshold=0.95), "self", "plain"),
     "mean_teacher": UnlabeledObjective(probability_distance, "average", "weak"),
     "fixmatch": UnlabeledObjective(partial(hard_label_loss, threshold=0.95), "self", "weak"),

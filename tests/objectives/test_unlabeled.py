@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clsgan.objectives import (
     UNLABELED,
+    align_classes,
     hard_label_loss,
     probability_distance,
     soft_label_loss,
@@ -113,3 +114,24 @@ def test_the_table_names_what_the_estimator_offers() -> None:
 def test_ramp_grows_linearly_after_the_start() -> None:
     weights = [unlabeled_weight_ramp(p, 0.2, 0.4) for p in (0.0, 0.2, 0.3, 0.6, 1.0)]
     assert weights == pytest.approx([0.0, 0.0, 0.25, 1.0, 1.0])
+
+
+def test_classes_are_aligned_as_in_a_plain_loop():
+    draws = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(5, 4, generator=draws, dtype=torch.float64)
+    predicted = torch.tensor([0.7, 0.1, 0.15, 0.05], dtype=torch.float64)
+    expected = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    for strength in (0.0, 0.5, 1.0):
+        aligned = align_classes(logits, predicted, expected, strength).softmax(dim=1).tolist()
+        for row, after in zip(logits.softmax(dim=1).tolist(), aligned, strict=True):
+            changed = [
+                p * (float(e) / float(q)) ** strength
+                for p, q, e in zip(row, predicted, expected, strict=True)
+            ]
+            assert after == pytest.approx([value / sum(changed) for value in changed], abs=1e-12)
+
+
+def test_a_class_that_is_never_predicted_gets_a_finite_boost():
+    predicted, expected = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5])
+    aligned = align_classes(torch.tensor([[9.0, -9.0]]), predicted, expected)
+    assert torch.isfinite(aligned).all() and aligned.argmax() == 0
