@@ -114,7 +114,7 @@ OBJECTIVES: dict[str, Objective] = {
         class_alignment=1.0,
         margins_train="level",
         outlier_weight=1.0,
-        unlabeled_outlier_weight=0.0,
+        unlabeled_outlier_weight=0.2,
     ),
 }
 
