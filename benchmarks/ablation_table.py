@@ -17,7 +17,7 @@ from typing import Any
 
 from ablation import NOVEL, RESULTS, VARIANTS, variant_of
 from jobs import ROOT
-from tables import Result, Row, average, budget, check, facts, read_results, table
+from tables import Result, Row, average, budget, check, facts, placed, read_results, table
 
 from clsgan.run_folder import write_bytes
 
@@ -155,15 +155,6 @@ def whole(results: Sequence[Result]) -> str:
     return "\n\n".join(parts) or "No result yet."
 
 
-def placed(page: Path, text: str) -> str:
-    """The page with `text` between its markers."""
-    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not (found and closed):
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -171,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
     options = parser.parse_args(argv)
     try:
-        page = placed(options.page, whole(read_results(options.results)))
+        page = placed(options.page, whole(read_results(options.results)), BEGIN, END)
         stale = page != options.page.read_text(encoding="utf-8")
         if stale and not options.check:
             write_bytes(options.page, page.encode())

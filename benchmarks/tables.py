@@ -199,13 +199,13 @@ def facts(rows: Iterable[Row]) -> str:
     return f"Machine: {machines}. Versions: {versions}, {learn}. Commit: {commits}."
 
 
-def placed(page: Path, text: str) -> str:
+def placed(page: Path, text: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with `text` between its markers."""
-    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+        raise ValueError(f"{page} has no lines {begin} and {end}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

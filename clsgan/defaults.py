@@ -1,6 +1,5 @@
 """What the "auto" and None of the estimator's parameters come to, given the training data."""
 
-import functools
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -217,11 +216,11 @@ def choose_augment(
     >>> real is generated
     True
     """
-    flip = flips(params["flip"], spec)
-    augment = _augment(params["augment"], params, spec, from_files)
-    if isinstance(augment, functools.partial):  # one of the families: gradients pass it
+    wanted = _settled(params["augment"], params, spec, from_files)
+    augment = _build(wanted, params, spec)
+    if _is_family(wanted):
         return augment, augment
-    return augment, build_augment("weak", spec.shape, flip)
+    return augment, _build("weak", params, spec)
 
 
 def choose_unlabeled_augment(
@@ -257,11 +256,12 @@ def choose_unlabeled_augment(
     True
     """
     wanted = params["unlabeled_augment"]
-    if not isinstance(wanted, str) or wanted != "auto":
-        return _augment(wanted, params, spec, from_files)
-    if _is_auto(params["augment"]) and _auto_family(params, spec, from_files) == "medium":
-        return build_augment("strong", spec.shape, flips(params["flip"], spec))
-    return augment
+    if not _is_auto(wanted):
+        return _build(wanted, params, spec)
+    if not _is_auto(params["augment"]):
+        return augment
+    settled = _settled("auto", params, spec, from_files)
+    return _build("strong", params, spec) if settled == "medium" else augment
 
 
 def flips(flip: str | bool, spec: InputSpec) -> bool:
@@ -318,8 +318,7 @@ def choose_network_options(
     ({'widths': [64, 128, 256]}, None)
     """
     given: Mapping[str, Any] | None = params["loss_network_options"]
-    is_auto = isinstance(params["loss_network"], str) and params["loss_network"] == "auto"
-    if given is None and is_auto and spec.is_image and n_rows >= MANY_ROWS:
+    if given is None and _is_auto(params["loss_network"]) and spec.is_image and n_rows >= MANY_ROWS:
         return {"widths": list(MANY_ROWS_WIDTHS)}
     return given
 
@@ -352,29 +351,35 @@ def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
     """
     wanted = params["predict_views"]
     if wanted == "auto":
-        augmented = params["augment"] != "none" and params["objective"] != "paper"
-        return "mirror" if augmented and flips(params["flip"], spec) else "plain"
+        augment = _settled(params["augment"], params, spec, from_files=False)
+        mirrored = augment != "none" and flips(params["flip"], spec)
+        return "mirror" if mirrored else "plain"
     one_of("predict_views", wanted, VIEWS)
     if wanted != "plain" and not spec.is_image:
         raise ValueError(f"predict_views={wanted!r} is for images; for rows it is 'plain'")
     return str(wanted)
 
 
-def _augment(wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files: bool) -> Augment:
-    flip = flips(params["flip"], spec)
-    if _is_auto(wanted):
-        family = _auto_family(params, spec, from_files)
-        wanted = family or photo_pipeline(spec.shape[1], spec.shape[2], flip)
-    if isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES):
-        return build_augment(wanted, spec.shape, flip)
-    return albumentations_augment(wanted)
-
-
-def _auto_family(params: Mapping[str, Any], spec: InputSpec, from_files: bool) -> str:
-    """What "auto" comes to: the name of a family, or "" for the pipeline for photos."""
+def _settled(wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files: bool) -> Any:
+    """A family's name or a pipeline: what is wanted, or what "auto" comes to."""
+    if not _is_auto(wanted):
+        return wanted
     if params["objective"] == "paper" or not spec.is_image:
         return "none"
-    return "" if from_files and min(spec.shape[1:]) >= PHOTO_SIDE else "medium"
+    if from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
+        return photo_pipeline(spec.shape[1], spec.shape[2], flips(params["flip"], spec))
+    return "medium"
+
+
+def _is_family(wanted: Any) -> bool:
+    """Whether it names a family of `clsgan.augment`, which gradients pass; else a pipeline."""
+    return isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES)
+
+
+def _build(wanted: Any, params: Mapping[str, Any], spec: InputSpec) -> Augment:
+    if _is_family(wanted):
+        return build_augment(wanted, spec.shape, flips(params["flip"], spec))
+    return albumentations_augment(wanted)
 
 
 def _is_auto(wanted: Any) -> bool:

@@ -479,8 +479,8 @@ class CLSGANClassifier(
         Returns
         -------
         array [N]
-            Between 0 and 1, high for outliers. The generated stream shapes it; without one it is
-            hardly better than chance.
+            Between 0 and 1, high for outliers. Made of the scores and of their level, which
+            generated and unlabeled rows train; see docs/ablation.md for what that was worth.
 
         Raises
         ------
@@ -638,6 +638,9 @@ class CLSGANClassifier(
         params = self.get_params(deep=False)
         design = {name: params[name] for name in DESIGN}
         design["loss_network_options"] = choose_network_options(params, spec, n_rows)
+        goes_on = self.warm_start and hasattr(self, "loss_network_")
+        if goes_on and params["loss_network_options"] is None and self.loss_network == "auto":
+            design["loss_network_options"] = self._design["loss_network_options"]
         if not settings.generated_batch_size:
             design["generator"] = None
         return design | {

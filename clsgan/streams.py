@@ -184,8 +184,8 @@ class Streams:
     >>> one = torch.tensor(1.0)
     >>> store = RowStore(torch.eye(4), 0 * one, one, torch.device("cpu"))
     >>> keep = lambda x, generator: x
-    >>> y, three = torch.tensor([0, 1, 0, 1]), [keep] * 4
-    >>> streams = Streams(store, store, y, 2, 8, "normal", *three, seed=0)
+    >>> y, four = torch.tensor([0, 1, 0, 1]), [keep] * 4
+    >>> streams = Streams(store, store, y, 2, 8, "normal", *four, seed=0)
     >>> batch = streams.next(BatchSizes(labeled=2, unlabeled=3, generated=4))
     >>> batch.x_unl.shape, batch.z.shape
     (torch.Size([3, 4]), torch.Size([4, 8]))
@@ -213,7 +213,8 @@ class Streams:
         self.augment, self.generated_augment = augment, generated_augment
         self.unlabeled_augment = unlabeled_augment
         self.teacher_augment = teacher_augment
-        self.prior = torch.bincount(self.y, minlength=n_classes).float()
+        counts = torch.bincount(self.y, minlength=n_classes).float()
+        self.prior = counts / counts.sum()
         self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
         self.unlabeled_rows = EndlessSampler(len(unlabeled), seed + 1, rank, world_size)
         self.generator = torch.Generator(self.device).manual_seed(seed + 2 + 7919 * rank)
@@ -239,7 +240,7 @@ class Streams:
             x_teacher=x_teacher,
             z=self.noise(sizes.generated),
             y_gen=self.generated_classes(y_lab, sizes.generated),
-            prior=self.prior / self.prior.sum(),
+            prior=self.prior,
         )
 
     def noise(self, count: int) -> Tensor:

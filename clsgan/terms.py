@@ -167,6 +167,8 @@ def level_terms(
     --------
     See `clsgan.trainer.update_loss_network`.
     """
+    if fake is None and not (len(batch.x_unl) and objective.unlabeled_outlier_weight):
+        return {}
     labeled, unlabeled = batch.x_lab[:LEVEL_ROWS], batch.x_unl[:LEVEL_ROWS]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module

@@ -149,6 +149,7 @@ def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
         ({"unlabeled_start": -0.1}, "unlabeled_start=-0.1"),
         ({"average_decay": None, "unlabeled_share": "0.5"}, "unlabeled_share='0.5'"),
         ({"average_decay": 2}, "average_decay=2"),
+        ({"class_alignment": 1.5}, r"class_alignment=1\.5 is not valid; it is in \[0, 1\]"),
     ],
 )
 def test_what_is_not_valid_is_named(params, message) -> None:
@@ -176,6 +177,7 @@ def test_steps_by_the_number_of_rows() -> None:
         (COLOUR, {"flip": False}, "plain"),
         (COLOUR, {"augment": "none"}, "plain"),
         (COLOUR, {"objective": "paper"}, "plain"),
+        (COLOUR, {"objective": "paper", "augment": "weak"}, "mirror"),
         (COLOUR, {"flip": False, "predict_views": "mirror"}, "mirror"),
         (InputSpec((1, 8, 8), "NHW", "float64"), {}, "plain"),
         (ROWS, {}, "plain"),

@@ -502,3 +502,14 @@ def test_what_is_said_goes_to_standard_error(tiny, digits, capsys):
     assert "layout NHW (assumed from the shape), values 0..16" in err
     tiny(layout="NHW").fit(digits.x_lab, digits.y_lab)
     assert capsys.readouterr() == ("", ""), "verbose=0 is silent"
+
+
+def test_warm_start_keeps_its_network_when_fewer_rows_come(tiny, digits, monkeypatch) -> None:
+    """From some number of rows on the network is wider; one that is there stays as it is."""
+    monkeypatch.setattr("clsgan.defaults.MANY_ROWS", len(digits.x_lab) + 50)
+    monkeypatch.setattr("clsgan.defaults.MANY_ROWS_WIDTHS", [8, 8, 24])
+    model = tiny(loss_network_options=None, warm_start=True, generator=None)
+    model.fit(digits.x_lab, digits.y_lab, digits.x_unl)
+    assert model.transform(digits.x_test[:1]).shape == (1, 24)
+    model.fit(digits.x_lab, digits.y_lab)
+    assert model.transform(digits.x_test[:1]).shape == (1, 24)

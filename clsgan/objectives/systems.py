@@ -169,6 +169,10 @@ def build_objective(name: str, **changes: Any) -> Objective:
     for key in WEIGHTS & given.keys():
         if not isinstance(given[key], Real) or not 0 <= given[key] < math.inf:
             raise ValueError(f"{key}={given[key]!r} is not valid; it is a number >= 0")
+    if not given.get("class_alignment", 0) <= 1:
+        raise ValueError(
+            f"class_alignment={given['class_alignment']!r} is not valid; it is in [0, 1]"
+        )
     if not given.get("label_smoothing", 0) < 1:
         raise ValueError(
             f"label_smoothing={given['label_smoothing']!r} is not valid; it is in [0, 1)"
