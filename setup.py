@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "clsgan/_version.py").read_text())[1]
@@ -28,7 +28,7 @@ setup(
     author="clsgan authors",
     license="MIT",
     python_requires=">=3.11",
-    packages=["clsgan", "clsgan.objectives", "clsgan.networks", "clsgan.recipes"],
+    packages=[*find_packages(include=["clsgan", "clsgan.*"]), "clsgan.recipes"],
     package_dir={"clsgan.recipes": "recipes"},
     package_data={"clsgan": ["py.typed"], "clsgan.recipes": ["*.yaml"]},
     entry_points={"console_scripts": ["clsgan=clsgan.cli:main"]},
