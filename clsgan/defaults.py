@@ -7,9 +7,10 @@ from typing import Any
 
 from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
 from clsgan.choices import one_of, unknown_name
+from clsgan.critic_terms import PENALTIES
 from clsgan.inference import VIEWS
 from clsgan.inputs import LAYOUTS, InputSpec
-from clsgan.objectives import build_objective
+from clsgan.objectives import SYSTEMS, Objective, build_objective
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
@@ -106,6 +107,38 @@ ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "generated_batch_size": 64,
     "generator_interval": 2,
 }
+# A critic that is not bounded, beside a classifier: Adam's steps stay small where SGD's would not.
+SYSTEM_TRAINING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-2,
+    "generator_interval": 1,
+}
+# Of `LSGAN`: batch and optimiser as in the published code of LS-GAN; rows take larger
+# steps.
+DENSITY_TRAINING: dict[str, Any] = {
+    "batch_size": 64,
+    "unlabeled_share": 0.0,
+    "unlabeled_start": 0.0,
+    "generator_interval": 1,
+    "optimizer": "adam",
+    "schedule": "constant",
+    "learning_rate": 2e-4,
+    "generator_learning_rate": 2e-4,
+    "weight_decay": 0.0,
+    "generator_weight_decay": 0.0,
+    "average_decay": 0.99,
+    "latent_dim": 64,
+    "noise": "normal",
+}
+DENSITY_ROWS: dict[str, Any] = {
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "generator_learning_rate": 1e-3,
+    "latent_dim": 16,
+}
+PENALTY_WEIGHTS = {"direct": 1.0, "direct_squared": 1.0, "gp": 10.0, "max": 0.1}
+LIKE_PAPER = ("paper", "cls_gan")
 WHOLE_NUMBERS = (
     ("batch_size", 2),
     ("generator_interval", 1),
@@ -149,7 +182,7 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     """
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
-    objective = build_objective(params["objective"], **changes)
+    objective = build_objective(params["objective"], params["objective_options"], **changes)
     training = dict(_training_defaults(params, spec, n_rows))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
     if params["generated_batch_size"] is None and objective.unlabeled_fakes == "prior":
@@ -158,9 +191,121 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
         training["generated_batch_size"] = 0
     _check_training(training)
     _check_parameters(params)
-    settings = Settings(objective=objective, **training)
+    control = resolve_control(params, objective, training["generated_batch_size"] > 0)
+    settings = Settings(objective=objective, **training, **control)
     _check_prior_fakes(settings)
     return settings
+
+
+def resolve_density_settings(params: Mapping[str, Any], spec: InputSpec) -> Settings:
+    """Settings of the loop for `LSGAN`.
+
+    Parameters
+    ----------
+    params : mapping
+        `LSGAN.get_params` and what it fixes.
+    spec : InputSpec
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number is out of range.
+
+    Examples
+    --------
+    >>> from clsgan import LSGAN
+    >>> params = LSGAN(objective="wgan_gp").all_params()
+    >>> resolve_density_settings(params, InputSpec((2,), "ND", "float64")).critic_steps
+    5
+    """
+    name = params["objective"]
+    one_of("objective", name, SYSTEMS)
+    own = {key: params[key] for key in ("margin_scale", "margin_norm")}
+    objective = build_objective(name, params["objective_options"], **own, unlabeled="none")
+    training = DENSITY_TRAINING | ({} if spec.is_image else DENSITY_ROWS)
+    given = {key: params.get(key) for key in TRAINING_FIELDS}
+    training |= {key: value for key, value in given.items() if value is not None}
+    training["generated_batch_size"] = training["batch_size"]
+    _check_training(training)
+    _check_parameters(params)
+    if params["generator"] is None:
+        raise ValueError("generator=None is not valid; every system needs a generator")
+    control = resolve_control(params, objective, has_generator=True)
+    return Settings(objective=objective, conditional=False, **training, **control)
+
+
+def resolve_control(
+    params: Mapping[str, Any], objective: Objective, has_generator: bool
+) -> dict[str, Any]:
+    """How the loss network is kept Lipschitz, and its steps: as given, or as the system has it.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    objective : Objective
+    has_generator : bool
+
+    Returns
+    -------
+    dict
+        Fields of `Settings`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not valid, or options are given for another penalty.
+
+    Examples
+    --------
+    >>> params = {"penalty": "auto", "penalty_weight": None, "one_sided": False, "clip": "auto",
+    ...           "steepest_buffer": 0, "spectral_norm": False, "critic_steps": None}
+    >>> resolve_control(params, build_objective("lipschitz_gan"), True)["penalty"]
+    'max'
+    """
+    own = objective.system.control() if objective.system is not None else {}
+    control = {
+        "penalty": own.get("penalty") if params["penalty"] == "auto" else params["penalty"],
+        "clip": own.get("clip") if params["clip"] == "auto" else params["clip"],
+        "critic_steps": params["critic_steps"] or own.get("critic_steps", 1),
+        "penalty_weight": params["penalty_weight"],
+        **{name: params[name] for name in ("one_sided", "steepest_buffer", "spectral_norm")},
+    }
+    penalty = control["penalty"]
+    if penalty is not None:
+        one_of("penalty", penalty, PENALTIES)
+    if control["penalty_weight"] is None:
+        kept = own.get("penalty_weight") if penalty == own.get("penalty") else None
+        default = PENALTY_WEIGHTS.get(penalty, 0.0) if penalty else 0.0
+        control["penalty_weight"] = default if kept is None else kept
+    _check_control(control)
+    if not has_generator and (objective.system is not None or penalty in ("gp", "max")):
+        raise ValueError(
+            "without generated rows (generator=None, generated_batch_size=0) neither a system "
+            "nor a penalty at interpolates can be trained"
+        )
+    return control
+
+
+def _check_control(control: Mapping[str, Any]) -> None:
+    steps, buffer, clip = (control[key] for key in ("critic_steps", "steepest_buffer", "clip"))
+    if not isinstance(steps, Integral) or steps < 1:
+        raise ValueError(f"critic_steps={steps!r} is not valid; it is a whole number >= 1")
+    if not isinstance(buffer, Integral) or buffer < 0:
+        raise ValueError(f"steepest_buffer={buffer!r} is not valid; it is a whole number >= 0")
+    if not _is_within(control["penalty_weight"], 0, math.inf):
+        raise ValueError(f"penalty_weight={control['penalty_weight']!r} is not valid; it is >= 0")
+    if clip is not None and (not _is_within(clip, 0, math.inf) or clip == 0):
+        raise ValueError(f"clip={clip!r} is not valid; it is 'auto', None or a number above 0")
+    for name, its in (("one_sided", "gp"), ("steepest_buffer", "max")):
+        if control[name] and control["penalty"] != its:
+            raise ValueError(
+                f"{name}={control[name]!r} is of penalty={its!r}; got {control['penalty']!r}"
+            )
 
 
 def default_steps(n_rows: int, batch_size: int) -> int:
@@ -364,7 +509,7 @@ def _settled(wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files
     """A family's name or a pipeline: what is wanted, or what "auto" comes to."""
     if not _is_auto(wanted):
         return wanted
-    if params["objective"] == "paper" or not spec.is_image:
+    if params["objective"] in LIKE_PAPER or not spec.is_image:
         return "none"
     if from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
         return photo_pipeline(spec.shape[1], spec.shape[2], flips(params["flip"], spec))
@@ -387,8 +532,11 @@ def _is_auto(wanted: Any) -> bool:
 
 
 def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> dict[str, Any]:
-    if params["objective"] == "paper":
+    if params["objective"] in LIKE_PAPER:
         return PAPER_TRAINING
+    if params["objective"] in SYSTEMS:
+        plain = {**params, "objective": "default"}
+        return _training_defaults(plain, spec, n_rows) | SYSTEM_TRAINING
     if not spec.is_image:
         return ROW_TRAINING
     batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)

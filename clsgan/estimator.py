@@ -29,6 +29,7 @@ from clsgan.inference import VIEWS, generate_arrays, predict_arrays
 from clsgan.inputs import InputSpec, from_nchw
 from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
+from clsgan.networks import level_of
 from clsgan.objectives import build_objective, outlier_probability
 from clsgan.saving import DESIGN, describe, restore
 from clsgan.settings import Settings
@@ -50,11 +51,32 @@ class CLSGANClassifier(
 
     Parameters
     ----------
-    objective : {"default", "paper"}
+    objective : {"default", "paper", "cls_gan"} or a key of `clsgan.objectives.SYSTEMS`
         "paper" trains eq. 14-18 as printed, with the paper's optimiser and batch. "default"
         differs: the plain softmax with label smoothing in the labeled term and for prediction, a
         small weight on the margins, and for unlabeled rows the averaged network's sharpened soft
-        labels besides eq. 18. See docs/objectives.md.
+        labels besides eq. 18. "cls_gan" is "paper" with any cost. Of a system such as "wgan_gp" the
+        critic's term on (x, y) against (G(z, y), y) takes the place of the margins, with the weight
+        `hinge_weight`. See docs/objectives.md.
+    objective_options : dict, optional
+        Of the system: the `options` of its row, such as ``{"phi": "sqrt"}``; of "cls_gan"
+        "cost", "slope" and "alpha".
+    penalty : {"auto", "direct", "direct_squared", "gp", "max"} or None
+        On the gradient norm of the loss of the true class with respect to the row, in float32: at
+        labeled rows; at interpolates with generated ones, with target 1; the largest of these.
+        "auto" takes the system's own.
+    penalty_weight : float, optional
+        None takes the system's own; else 10 for "gp", 0.1 for "max", 1 for the others.
+    one_sided : bool
+        Whether norms below 1 are free in "gp".
+    steepest_buffer : int
+        How many of the steepest points "max" looks at again in the next step.
+    clip : "auto", float or None
+        Bound of every weight of the loss network, after each of its steps.
+    spectral_norm : bool
+        Whether each layer of the loss network is divided by its largest singular value.
+    critic_steps : int, optional
+        Steps of the loss network for each step of the generator.
     hinge_weight, unlabeled_weight, margin_scale : float, optional
         lambda of eq. 15, gamma of the semi-supervised objective, and the factor tau of the margin
         Delta. None takes the objective's own.
@@ -178,6 +200,14 @@ class CLSGANClassifier(
         self,
         objective: str = "default",
         *,
+        objective_options: Mapping[str, Any] | None = None,
+        penalty: str | None = "auto",
+        penalty_weight: float | None = None,
+        one_sided: bool = False,
+        steepest_buffer: int = 0,
+        clip: str | float | None = "auto",
+        spectral_norm: bool = False,
+        critic_steps: int | None = None,
         hinge_weight: float | None = None,
         unlabeled_weight: float | None = None,
         margin_scale: float | None = None,
@@ -241,6 +271,14 @@ class CLSGANClassifier(
         self.outlier_weight = outlier_weight
         self.unlabeled_outlier_weight = unlabeled_outlier_weight
         self.unlabeled = unlabeled
+        self.objective_options = objective_options
+        self.penalty = penalty
+        self.penalty_weight = penalty_weight
+        self.one_sided = one_sided
+        self.steepest_buffer = steepest_buffer
+        self.clip = clip
+        self.spectral_norm = spectral_norm
+        self.critic_steps = critic_steps
         self.loss_network = loss_network
         self.loss_network_options = loss_network_options
         self.generator = generator
@@ -324,7 +362,7 @@ class CLSGANClassifier(
             print(self._describe(data), file=sys.stderr)
         with self._kept_on_error():
             fitted = fit_networks(data, settings, params, seed, started, previous)
-        self._design = design
+        self._design = design | {"level": level_of(fitted.loss_network) is not None}
         self._remember(data, fitted, started)
         return self
 
@@ -636,6 +674,7 @@ class CLSGANClassifier(
     def _new_design(self, settings: Settings, spec: InputSpec, n_rows: int) -> dict[str, Any]:
         """What the networks are built of: later changes of parameters do not touch a fitted one."""
         params = self.get_params(deep=False)
+        system = settings.objective.system
         design = {name: params[name] for name in DESIGN}
         design["loss_network_options"] = choose_network_options(params, spec, n_rows)
         goes_on = self.warm_start and hasattr(self, "loss_network_")
@@ -647,6 +686,7 @@ class CLSGANClassifier(
             "latent_dim": settings.latent_dim,
             "noise": settings.noise,
             "open_class": settings.objective.open_class,
+            "high_on_real": system is not None and system.row.high_on_real,
             "views": choose_views(params, spec),
         }
 
@@ -709,7 +749,9 @@ class CLSGANClassifier(
         return rows, labels
 
     def _losses(self, logits: Tensor, features: Tensor) -> Tensor:
-        """L(x, y) [b, K] of the objective."""
+        """L(x, y) [b, K] of the objective; minus the scores of a system that is high on real."""
+        if self._design.get("high_on_real", False):
+            return -logits
         return build_objective("default", open_class=self._design["open_class"]).losses(logits)
 
     def _forward(self, rows: Array, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:

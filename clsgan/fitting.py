@@ -22,7 +22,8 @@ from clsgan.defaults import (
 )
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
 from clsgan.inference import VIEWS, View, predict_arrays
-from clsgan.networks import build_generator, build_loss_network, whiten_stem
+from clsgan.lipschitz import fold_spectral_norm, spectral_norm
+from clsgan.networks import build_generator, build_loss_network, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
@@ -30,7 +31,7 @@ from clsgan.settings import Settings
 from clsgan.splits import split_validation
 from clsgan.streams import RowStore, Streams
 from clsgan.train_state import TrainState, prepare_state
-from clsgan.trainer import explained_out_of_memory, train
+from clsgan.trainer import check_finite, explained_out_of_memory, train
 from clsgan.training_data import TrainingData
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ def fit_networks(
     train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
     with flushed_denormals(), seeded(seed, device_type), explained_out_of_memory(settings):
         networks = previous or _build_networks(data, settings, params, seed)
+        if settings.objective.system is not None:
+            remove_level(networks[0])
+        if settings.spectral_norm:
+            spectral_norm(networks[0])
         streams = make_streams(fabric, data, train_rows, settings, params, seed)
         state = prepare_state(fabric, *networks, settings)
         views = VIEWS[choose_views(params, data.spec)]
@@ -136,6 +141,7 @@ def fit_networks(
             is_global_zero=fabric.is_global_zero,
         ) as log:
             train(fabric, state, streams, settings, budget, log, validate)
+            check_finite(state)
         seconds = time.perf_counter() - before
         network, generator = averaged_networks(state)
     return Fitted(
@@ -222,6 +228,7 @@ def averaged_networks(state: TrainState) -> tuple[nn.Module, nn.Module | None]:
     See `fit_networks`.
     """
     network = _as_trained(state.average_loss_network.module, state.loss_network.module)
+    network = fold_spectral_norm(network)
     if state.average_generator is None:
         return network, None
     return network, _as_trained(state.average_generator.module, state.generator.module)

@@ -14,8 +14,9 @@ from clsgan.choices import one_of, unknown_name
 from clsgan.devices import PRECISIONS
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
-from clsgan.networks import build_generator, build_loss_network
+from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
+from clsgan.objectives.gan_systems import OUTPUTS
 from clsgan.streams import NOISES
 from clsgan.training_data import Units
 
@@ -47,8 +48,9 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {
         "units.offset": torch.from_numpy(np.atleast_1d(estimator.units_.offset)),
         "units.scale": torch.from_numpy(np.atleast_1d(estimator.units_.scale)),
-        "class_prior": torch.from_numpy(estimator.class_prior_),
     }
+    if hasattr(estimator, "classes_"):
+        tensors["class_prior"] = torch.from_numpy(estimator.class_prior_)
     for name in NETWORKS:
         network = getattr(estimator, f"{name}_")
         if network is not None:
@@ -56,14 +58,14 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     fitted = {name: getattr(estimator, name) for name in PLAIN}
     fitted["has_generator"] = estimator.generator_ is not None
     fitted["n_features_out"] = estimator._n_features_out
-    fitted["validation_error"] = estimator.validation_error_
+    fitted["validation_error"] = getattr(estimator, "validation_error_", None)
     names = getattr(estimator, "feature_names_in_", None)
     fitted["feature_names_in"] = None if names is None else list(names)
     document = {
         "estimator": type(estimator).__name__,
         "clsgan": __version__,
         "params": {key: _to_json(value) for key, value in estimator.get_params(False).items()},
-        "classes": {"dtype": str(estimator.classes_.dtype), "values": estimator.classes_.tolist()},
+        "classes": _classes_to_json(getattr(estimator, "classes_", None)),
         "spec": asdict(estimator.spec_),
         "fitted": fitted,
         "design": {key: _to_json(value) for key, value in estimator._design.items()},
@@ -103,10 +105,15 @@ def restore(
     See `CLSGANClassifier.load`, which calls it.
     """
     try:
+        if document.get("estimator", estimator_class.__name__) != estimator_class.__name__:
+            raise ValueError(
+                f"the folder holds a model of {document['estimator']}; load it with that class"
+            )
         estimator = estimator_class(**_parameters(estimator_class, document["params"], given))
         fitted = document["fitted"]
         estimator.spec_ = _spec(document["spec"])
-        estimator.classes_ = _classes(document["classes"])
+        if document["classes"] is not None:
+            estimator.classes_ = _classes(document["classes"])
         estimator.history_ = list(document["history"])
         estimator._design = _design(document["design"], given)
         for name in PLAIN:
@@ -114,13 +121,14 @@ def restore(
         if estimator.precision_ not in list(filter(None, PRECISIONS.values())):
             raise ValueError(f"the model file has an unknown precision, {estimator.precision_!r}")
         estimator._n_features_out = int(fitted["n_features_out"])
-        estimator.validation_error_ = fitted["validation_error"]
         if fitted["feature_names_in"] is not None:
             estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
         has_generator = bool(fitted["has_generator"])
         estimator.units_ = _units(tensors, estimator.spec_)
-        estimator.class_prior_ = tensors["class_prior"].numpy()
-        _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
+        if document["classes"] is not None:
+            estimator.validation_error_ = fitted["validation_error"]
+            estimator.class_prior_ = tensors["class_prior"].numpy()
+            _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the model file is not whole: {error!r}") from error
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
@@ -134,10 +142,12 @@ def restore(
 def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     design = estimator._design
     part, options = design[name], design[f"{name}_options"]
-    shape, n_classes = estimator.spec_.shape, len(estimator.classes_)
+    shape, n_classes = estimator.spec_.shape, len(getattr(estimator, "classes_", [0]))
     try:
         if name == "loss_network":
             network = build_loss_network(part, shape, n_classes, _no_download(options))
+            if not design.get("level", True):
+                remove_level(network)
         else:
             network = build_generator(part, shape, n_classes, design["latent_dim"], options)
     except RuntimeError as error:
@@ -187,6 +197,8 @@ def _design(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
             design[key] = given[key]
     one_of("noise", design["noise"], NOISES)
     one_of("predict_views", design["views"], VIEWS)
+    if "output" in design:
+        one_of("output", design["output"], OUTPUTS)
     build_objective("default", open_class=design["open_class"])
     return design
 
@@ -227,6 +239,12 @@ def _spec(stored: Mapping[str, Any]) -> InputSpec:
     if axes != len(shape) or np.dtype(spec.dtype).kind not in "biuf" or not spec.low < spec.high:
         raise ValueError(f"the model file describes an input that is not valid: {dict(stored)}")
     return spec
+
+
+def _classes_to_json(classes: npt.NDArray[Any] | None) -> dict[str, Any] | None:
+    if classes is None:
+        return None
+    return {"dtype": str(classes.dtype), "values": classes.tolist()}
 
 
 def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:

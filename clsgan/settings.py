@@ -30,6 +30,21 @@ class Settings:
     latent_dim : int
     noise : str
         Key of `clsgan.streams.NOISES`.
+    conditional : bool
+        Whether rows have classes; without, the loss network has a single output.
+    critic_steps : int
+        Steps of the loss network for each one of the generator.
+    penalty : str or None
+        Key of `clsgan.critic_terms.PENALTIES`.
+    penalty_weight : float
+    one_sided : bool
+        Whether gradient norms below 1 are free in the penalty "gp".
+    steepest_buffer : int
+        Points that the penalty "max" looks at again in the next step.
+    clip : float or None
+        Bound of the loss network's weights after each of its steps.
+    spectral_norm : bool
+        Whether the layers of the loss network are divided by their largest singular value.
 
     Examples
     --------
@@ -53,6 +68,14 @@ class Settings:
     average_decay: float = 0.99
     latent_dim: int = 64
     noise: str = "normal"
+    conditional: bool = True
+    critic_steps: int = 1
+    penalty: str | None = None
+    penalty_weight: float = 0.0
+    one_sided: bool = False
+    steepest_buffer: int = 0
+    clip: float | None = None
+    spectral_norm: bool = False
 
     def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
         """Rows of each stream for one process at a point of the run."""

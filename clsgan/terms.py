@@ -126,7 +126,7 @@ def margin_terms(
     def hinge(real: Tensor, real_loss: Tensor, fake: Tensor, fake_loss: Tensor) -> Tensor:
         n = min(len(real_loss), len(fake))
         margin = pixel_margin(real[:n], fake[:n], objective.margin_scale, objective.margin_norm)
-        return loss_sensitive_critic(real_loss[:n], fake_loss[:n], margin).mean()
+        return loss_sensitive_critic(real_loss[:n], fake_loss[:n], margin, objective.cost).mean()
 
     terms = {}
     if objective.hinge_weight:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from clsgan.lipschitz import decay_groups
+from clsgan.lipschitz import SteepestPoints, decay_groups
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class TrainState:
     """The networks of a run, their running averages and their optimisers.
 
-    `teacher_classes` [K] is the running mean of the teacher's class probabilities.
+    `teacher_classes` [K] is the running mean of the teacher's class probabilities; `steepest` are
+    the points that the penalty "max" looks at again.
 
     Examples
     --------
@@ -35,6 +36,7 @@ class TrainState:
     generator_optimizer: Any = None
     average_generator: AveragedModel | None = None
     teacher_classes: Tensor | None = None
+    steepest: SteepestPoints | None = None
     step: int = 0
     rows_seen: int = 0
 
@@ -67,6 +69,8 @@ def prepare_state(
     )
     wrapped, optimizer = fabric.setup(loss_network, optimizer)
     state = TrainState(wrapped, optimizer, average_of(loss_network))
+    if settings.steepest_buffer:
+        state.steepest = SteepestPoints(settings.steepest_buffer)
     if generator is not None:
         generator = generator.to(memory_format=torch.channels_last)
         optimizer = OPTIMIZERS["adam"](

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from clsgan.critic_terms import critic_scores, make_pairs, penalty_term, system_of
 from clsgan.freezing import frozen, frozen_statistics
+from clsgan.lipschitz import clip_weights
 from clsgan.networks import level_of
-from clsgan.objectives import at_label, loss_sensitive_generator
+from clsgan.objectives import loss_sensitive_generator
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_EVERY = 25
+PENALTY_LIMIT = 1e8  # a penalty above it cannot come down again in any run of use
 
 
 def train(
@@ -60,7 +63,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        If a term becomes NaN or infinite.
+        If a term becomes NaN or infinite, or a penalty explodes: it names the step and the term.
 
     Examples
     --------
@@ -79,7 +82,7 @@ def train(
             scalars = update_loss_network(
                 fabric, state, streams, batch, generated, settings, progress
             )
-            if generated is not None:
+            if generated is not None and generated.requires_grad:
                 scalars |= update_generator(fabric, state, streams, batch, generated, settings)
             update_averages(state)
             state.step += 1
@@ -126,20 +129,44 @@ def update_loss_network(
     See `train`.
     """
     real = torch.cat([batch.x_lab, batch.x_unl]) if len(batch.x_unl) else batch.x_lab
-    logits = state.loss_network(real)[0]
+    logits, features = state.loss_network(real)
     lab, unl = logits[: len(batch.x_lab)], logits[len(batch.x_lab) :]
-    terms = {"labeled": labeled_term(settings.objective, lab, batch.y_lab)}
-    weights = {"labeled": 1.0}
+    terms: Scalars = {}
+    weights = {"labeled": 1.0, "critic": settings.objective.hinge_weight}
+    weights["penalty"] = settings.penalty_weight
+    if settings.conditional:
+        terms["labeled"] = labeled_term(settings.objective, lab, batch.y_lab)
     if len(unl):
         ramp = unlabeled_weight_ramp(progress, settings.unlabeled_start)
         weights["unlabeled"] = settings.objective.unlabeled_weight * ramp
         terms |= unlabeled_term(fabric, state, settings.objective, unl, batch)
-    terms |= _margins(fabric, state, streams, batch, generated, settings, (lab, unl))
+    fake = None
+    if generated is not None:
+        fake = streams.generated_augment(generated.detach(), streams.generator)
+    if settings.objective.system is not None:
+        terms |= _critic(state, batch, fake, settings, (lab, features))
+    else:
+        terms |= _margins(fabric, state, batch, fake, settings, (lab, unl))
+    penalty = penalty_term(
+        fabric,
+        settings,
+        state.loss_network.module,
+        batch,
+        fake,
+        streams.generator,
+        state.steepest,
+    )
+    if penalty is not None:
+        terms["penalty"] = penalty
     weights |= margin_weights(settings.objective)
+    if not terms:
+        return {}
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     state.loss_optimizer.zero_grad()
     fabric.backward(loss)
     state.loss_optimizer.step()
+    if settings.clip is not None:
+        clip_weights(state.loss_network.module, settings.clip)
     return {name: term.detach() for name, term in terms.items()}
 
 
@@ -175,28 +202,58 @@ def update_generator(
     on_level = _margins_on_level(state, settings)
     network = (state.average_loss_network if on_level else state.loss_network).module
     with frozen(network), frozen_statistics(network), fabric.autocast():
-        logits = network(streams.generated_augment(generated, streams.generator))[0]
-    losses = at_label(settings.objective.margin_losses(logits.float()), batch.y_gen)
-    loss = loss_sensitive_generator(losses).mean()
+        fake = streams.generated_augment(generated, streams.generator)
+        output = network(fake)
+        real = _real_scores(network, batch, settings)
+    if settings.objective.system is None:
+        losses = critic_scores(settings, output[0].float(), batch.y_gen)
+        loss = loss_sensitive_generator(losses).mean()
+    else:
+        pairs = make_pairs(settings, batch, real or output, fake, output)
+        loss = system_of(settings).generator(pairs).mean()
     state.generator_optimizer.zero_grad()
     fabric.backward(loss)
     state.generator_optimizer.step()
     return {"generator": loss.detach()}
 
 
+def _critic(
+    state: TrainState,
+    batch: Batch,
+    fake: Tensor | None,
+    settings: Settings,
+    real: tuple[Tensor, Tensor],
+) -> Scalars:
+    """What a system has its critic minimise, on labeled rows against generated ones."""
+    if fake is None:
+        return {}
+    with frozen_statistics(state.loss_network):
+        output = state.loss_network(fake)
+    pairs = make_pairs(settings, batch, real, fake, output)
+    return {"critic": system_of(settings).critic(pairs).mean()}
+
+
+def _real_scores(
+    network: nn.Module, batch: Batch, settings: Settings
+) -> tuple[Tensor, Tensor] | None:
+    """Output for labeled rows, where the generator's part of a system compares with it."""
+    system = settings.objective.system
+    if system is None or not system.row.generator_sees_real:
+        return None
+    with torch.no_grad():
+        logits, features = network(batch.x_lab)
+    return logits, features
+
+
 def _margins(
     fabric: "Fabric",
     state: TrainState,
-    streams: Streams,
     batch: Batch,
-    generated: Tensor | None,
+    fake: Tensor | None,
     settings: Settings,
     logits: tuple[Tensor, Tensor],
 ) -> Scalars:
     """Terms against generated rows: of the whole loss network, or of its level alone."""
-    fake = None
-    if generated is not None:
-        fake = streams.generated_augment(generated.detach(), streams.generator)
     if _margins_on_level(state, settings):
         if state.step % settings.generator_interval:
             return {}
@@ -214,9 +271,12 @@ def _margins_on_level(state: TrainState, settings: Settings) -> bool:
 
 
 def _generate(state: TrainState, batch: Batch, settings: Settings) -> Tensor | None:
+    """Generated rows, with a graph in the steps in which the generator learns."""
     if state.generator is None or state.step % settings.generator_interval:
         return None
-    rows: Tensor = state.generator(batch.z, batch.y_gen)
+    count = state.step // settings.generator_interval + 1
+    with torch.set_grad_enabled(count % settings.critic_steps == 0):
+        rows: Tensor = state.generator(batch.z, batch.y_gen)
     return rows
 
 
@@ -238,12 +298,14 @@ class _Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.images, self.since = 0, budget.elapsed()
+        self.recent: list[tuple[int, Scalars]] = []
 
     def add(self, step: int, scalars: Scalars, images: int) -> None:
         for name, value in scalars.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
             self.counts[name] = self.counts.get(name, 0) + 1
         self.images += images
+        self.recent.append((step, scalars))
         if step % LOG_EVERY == 0:
             self.flush(step)
 
@@ -251,18 +313,59 @@ class _Meter:
         if not self.sums:
             return
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        bad = [name for name, mean in means.items() if not math.isfinite(mean)]
-        if bad:
-            raise FloatingPointError(
-                f"training diverged: {', '.join(bad)} not finite in the {LOG_EVERY} steps up to "
-                f"step {step}; lower learning_rate, or use precision='32'"
-            )
+        if any(_is_bad(name, mean) for name, mean in means.items()):
+            self._refuse()
         now = self.budget.elapsed()
         speed = self.images / max(now - self.since, 1e-9)
         self.log.write(step, **means, images_per_second=speed, seconds=now)
-        text = f"loss {means['labeled']:.2f} · {speed:,.0f} images/s"
+        shown = means.get("labeled", means.get("critic", math.nan))
+        text = f"loss {shown:.2f} · {speed:,.0f} images/s"
         self.log.update(self.budget.progress(step), text)
         self.sums, self.counts, self.images, self.since = {}, {}, 0, now
+        self.recent = []
+
+    def _refuse(self) -> None:
+        """Name the first step, and the terms of it, that went wrong."""
+        for step, scalars in self.recent:
+            values = {name: float(value) for name, value in scalars.items()}
+            bad = [f"{name} = {v:g}" for name, v in values.items() if _is_bad(name, v)]
+            if bad:
+                raise FloatingPointError(
+                    f"training diverged: {', '.join(bad)} at step {step}; lower learning_rate, or "
+                    "use precision='32'; a critic without bound needs Lipschitz control (penalty, "
+                    "clip, spectral_norm)"
+                )
+
+
+def _is_bad(name: str, value: float) -> bool:
+    return not math.isfinite(value) or (name == "penalty" and value > PENALTY_LIMIT)
+
+
+def check_finite(state: TrainState) -> None:
+    """Refuse weights that are not finite: the last step may have made them so, unseen by any term.
+
+    Parameters
+    ----------
+    state : TrainState
+
+    Raises
+    ------
+    FloatingPointError
+
+    Examples
+    --------
+    See `clsgan.fitting.fit_networks`, which calls it behind the loop.
+    """
+    for name in ("average_loss_network", "average_generator"):
+        average = getattr(state, name)
+        if average is None:
+            continue
+        for parameter, tensor in average.module.named_parameters():
+            if not bool(torch.isfinite(tensor).all()):
+                raise FloatingPointError(
+                    f"training diverged: {parameter} of the {name.removeprefix('average_')} is "
+                    f"not finite after step {state.step}; lower learning_rate"
+                )
 
 
 @contextmanager

@@ -129,14 +129,7 @@ def read_training_data(
     if y is None:
         raise ValueError("CLSGANClassifier requires y to be passed, but the target y is None")
     is_image = is_image_like(X)
-    layout = "ND"
-    if is_image:
-        X = _as_array(X, "X")
-        dtype = str(X.dtype)
-        X, layout = check_images(X, "X", "NHWC" if from_files else params["layout"])
-    else:
-        X = check_rows(X, reset=True, name="X")
-        dtype = str(X.dtype)
+    X, layout, dtype = _checked(X, is_image, from_files, params, check_rows)
     y, known = read_labels(y, params["minus_one"])
     if len(y) != len(X):
         raise ValueError(f"X has {len(X)} rows, but y has {len(y)} labels")
@@ -150,6 +143,56 @@ def read_training_data(
         unlabeled = np.concatenate([unlabeled, more]) if len(unlabeled) else more
     units = _find_units(spec, labeled, unlabeled)
     return TrainingData(labeled, unlabeled, codes, classes, spec, units, from_files)
+
+
+def read_density_data(X: Any, params: Mapping[str, Any], check_rows: CheckRows) -> TrainingData:
+    """Check rows without labels and bring them into the form of rows of a single class.
+
+    Parameters
+    ----------
+    X : see `clsgan.LSGAN.fit`
+    params : mapping
+        The estimator's parameters.
+    check_rows : callable
+        As in `read_training_data`.
+
+    Returns
+    -------
+    TrainingData
+        All rows are "labeled", with class 0.
+
+    Raises
+    ------
+    ValueError
+        If anything does not fit.
+
+    Examples
+    --------
+    >>> params = {"image_size": "auto", "layout": "auto", "value_range": "auto"}
+    >>> read_density_data(np.zeros((4, 8, 8), np.uint8), params, None).labeled.shape
+    (4, 1, 8, 8)
+    """
+    from_files = is_from_files(X)
+    X, _ = load_source(X, "X", params["image_size"])
+    is_image = is_image_like(X)
+    rows, layout, dtype = _checked(X, is_image, from_files, params, check_rows)
+    range_ = _image_range(rows, dtype, from_files, params) if is_image else (-1.0, 1.0)
+    spec = InputSpec(tuple(rows.shape[1:]), layout, dtype, *range_)
+    units = _find_units(spec, rows, rows[:0])
+    codes = np.zeros(len(rows), np.int64)
+    return TrainingData(rows, rows[:0], codes, np.array([0]), spec, units, from_files)
+
+
+def _checked(
+    X: Any, is_image: bool, from_files: bool, params: Mapping[str, Any], check_rows: CheckRows
+) -> tuple[Array, str, str]:
+    """Training rows as an array, their layout, and the type of the user's numbers."""
+    if not is_image:
+        rows = check_rows(X, reset=True, name="X")
+        return rows, "ND", str(rows.dtype)
+    X = _as_array(X, "X")
+    images, layout = check_images(X, "X", "NHWC" if from_files else params["layout"])
+    return images, layout, str(X.dtype)
 
 
 def read_unlabeled(

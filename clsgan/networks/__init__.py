@@ -2,7 +2,7 @@
 
 from clsgan.networks.build import GENERATORS, LOSS_NETWORKS, build_generator, build_loss_network
 from clsgan.networks.generators import MLPGenerator, PaperGenerator, SmallGenerator
-from clsgan.networks.level import Level, level_of
+from clsgan.networks.level import Level, level_of, remove_level
 from clsgan.networks.loss_networks import MLPLossNetwork, PaperLossNetwork, SmallLossNetwork
 from clsgan.networks.timm_backbone import TimmLossNetwork
 from clsgan.networks.whitening import WhiteningStem, whiten_stem
@@ -24,5 +24,6 @@ __all__ = [
     "build_generator",
     "build_loss_network",
     "level_of",
+    "remove_level",
     "whiten_stem",
 ]

@@ -50,7 +50,7 @@ class GivenLossNetwork(nn.Module):
         with _trial(self.module, f"loss network on an input of shape {list(x.shape)}"):
             output = self.module(x.to(_device_of(self.module)))
         self.num_features = _check_output(output, n_classes)
-        self.level = Level(self.num_features)
+        self.level: Level | None = Level(self.num_features)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features.
@@ -67,7 +67,9 @@ class GivenLossNetwork(nn.Module):
         output = self.module(x)
         logits, features = (output, output) if isinstance(output, Tensor) else output
         logits, features = full_precision(logits), full_precision(features)
-        return logits + full_precision(self.level(features)), features
+        if self.level is not None:
+            logits = logits + full_precision(self.level(features))
+        return logits, features
 
 
 def _check_output(output: object, n_classes: int) -> int:

@@ -166,6 +166,8 @@ class PaperGenerator(nn.Module):
     n_classes : int
     latent_dim : int
         The table has 100.
+    norm : bool, default=True
+        Whether there is batch norm: section 7.3 of the paper trains without.
 
     Examples
     --------
@@ -174,7 +176,9 @@ class PaperGenerator(nn.Module):
     torch.Size([2, 1, 9, 7])
     """
 
-    def __init__(self, input_shape: Sequence[int], n_classes: int, latent_dim: int) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], n_classes: int, latent_dim: int, *, norm: bool = True
+    ) -> None:
         super().__init__()
         image_channels, self.height, self.width = image_shape(input_shape, "paper")
         self.n_classes = n_classes
@@ -184,11 +188,11 @@ class PaperGenerator(nn.Module):
         base = (-(-self.height // (1 << doublings)), -(-self.width // (1 << doublings)))
         widths = [max(512 >> i, 32) for i in range(doublings)]
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim + n_classes, widths[0], base, bias=False)
+            nn.ConvTranspose2d(latent_dim + n_classes, widths[0], base, bias=not norm)
         ]
         for i, width in enumerate([*widths[1:], image_channels]):
-            layers += [nn.BatchNorm2d(widths[i]), nn.LeakyReLU(0.2)]
-            last = i == doublings - 1
+            layers += [nn.BatchNorm2d(widths[i]) if norm else nn.Identity(), nn.LeakyReLU(0.2)]
+            last = i == doublings - 1 or not norm
             layers.append(nn.ConvTranspose2d(widths[i], width, 4, 2, padding=1, bias=last))
         self.layers = nn.Sequential(*layers)
         init_normal(self)
@@ -223,6 +227,8 @@ class MLPGenerator(nn.Module):
     latent_dim : int
     hidden : sequence of int, default=(128, 128)
         Units of the hidden layers.
+    norm : bool, default=True
+        Whether there is layer norm.
 
     Examples
     --------
@@ -237,6 +243,7 @@ class MLPGenerator(nn.Module):
         latent_dim: int,
         *,
         hidden: Sequence[int] = (128, 128),
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.input_shape = check_input_shape(input_shape)
@@ -244,7 +251,8 @@ class MLPGenerator(nn.Module):
         units = latent_dim + n_classes
         layers: list[nn.Module] = []
         for width in check_widths("hidden", hidden):
-            layers += [nn.Linear(units, width), nn.LayerNorm(width), nn.GELU()]
+            layers += [nn.Linear(units, width), nn.LayerNorm(width) if norm else nn.Identity()]
+            layers.append(nn.GELU())
             units = width
         layers.append(nn.Linear(units, torch.Size(self.input_shape).numel()))
         self.layers = nn.Sequential(*layers)

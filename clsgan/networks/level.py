@@ -71,3 +71,30 @@ def level_of(network: nn.Module) -> Level | None:
         getattr(network, "head", None), "level", None
     )
     return level if isinstance(level, Level) else None
+
+
+def remove_level(network: nn.Module) -> nn.Module:
+    """Take the level off a loss network, for objectives in which it would hide from gradients.
+
+    A critic is differentiated with respect to its rows, by the generator and by penalties, and no
+    gradient passes a level to them.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Changed in place.
+
+    Returns
+    -------
+    nn.Module
+        The network.
+
+    Examples
+    --------
+    >>> level_of(remove_level(nn.Linear(2, 2))) is None
+    True
+    """
+    for part in (network, getattr(network, "head", None)):
+        if isinstance(getattr(part, "level", None), Level):
+            part.level = None  # type: ignore[union-attr]
+    return network

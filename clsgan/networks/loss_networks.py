@@ -29,6 +29,8 @@ class SmallLossNetwork(nn.Module):
     n_classes : int
     widths : sequence of int, default=(32, 64, 128)
         Channels of the stages. Multiples of 32 suit the hardware.
+    norm : bool, default=True
+        Whether there is batch norm; critics under a penalty do without.
 
     Attributes
     ----------
@@ -48,6 +50,7 @@ class SmallLossNetwork(nn.Module):
         n_classes: int,
         *,
         widths: Sequence[int] = (32, 64, 128),
+        norm: bool = True,
     ) -> None:
         super().__init__()
         widths = check_widths("widths", widths)
@@ -58,7 +61,7 @@ class SmallLossNetwork(nn.Module):
             longest = max(20 >> i, 3)
             pool = (1 + (size[0] > longest), 1 + (size[1] > longest))
             size = (size[0] // pool[0], size[1] // pool[1])
-            stages.append(_small_stage(channels, width, pool))
+            stages.append(_small_stage(channels, width, pool, norm))
             channels = width
         self.stages = nn.Sequential(*stages)
         self.num_features = channels
@@ -81,15 +84,15 @@ class SmallLossNetwork(nn.Module):
         return logits, features
 
 
-def _small_stage(channels: int, width: int, pool: tuple[int, int]) -> nn.Sequential:
+def _small_stage(channels: int, width: int, pool: tuple[int, int], norm: bool) -> nn.Sequential:
     pooling = [nn.MaxPool2d(pool)] if max(pool) > 1 else []
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.Conv2d(channels, width, 3, padding=1, bias=not norm),
         *pooling,
-        nn.BatchNorm2d(width),
+        nn.BatchNorm2d(width) if norm else nn.Identity(),
         nn.GELU(),
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        nn.Conv2d(width, width, 3, padding=1, bias=not norm),
+        nn.BatchNorm2d(width) if norm else nn.Identity(),
         nn.GELU(),
     )
 
@@ -121,6 +124,8 @@ class PaperLossNetwork(nn.Module):
     input_shape : tuple of int
         (C, H, W); the table has (3, 32, 32).
     n_classes : int
+    norm : bool, default=True
+        Whether there is batch norm.
 
     Attributes
     ----------
@@ -134,7 +139,7 @@ class PaperLossNetwork(nn.Module):
     (torch.Size([2, 10]), torch.Size([2, 192]))
     """
 
-    def __init__(self, input_shape: Sequence[int], n_classes: int) -> None:
+    def __init__(self, input_shape: Sequence[int], n_classes: int, *, norm: bool = True) -> None:
         super().__init__()
         channels, *size = image_shape(input_shape, "paper")
         layers: list[nn.Module] = []
@@ -143,8 +148,8 @@ class PaperLossNetwork(nn.Module):
                 continue
             size = [side // stride for side in size]
             padding = 0 if kernel == 1 else 1
-            layers.append(nn.Conv2d(channels, width, kernel, stride, padding, bias=False))
-            layers += [nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(channels, width, kernel, stride, padding, bias=not norm))
+            layers += [nn.BatchNorm2d(width) if norm else nn.Identity(), nn.LeakyReLU(0.2)]
             channels = width
         self.layers = nn.Sequential(*layers)
         self.num_features = channels
@@ -203,6 +208,8 @@ class MLPLossNetwork(nn.Module):
     n_classes : int
     hidden : sequence of int, default=(128, 128)
         Units of the hidden layers.
+    norm : bool, default=True
+        Whether there is layer norm.
 
     Attributes
     ----------
@@ -216,13 +223,19 @@ class MLPLossNetwork(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], n_classes: int, *, hidden: Sequence[int] = (128, 128)
+        self,
+        input_shape: Sequence[int],
+        n_classes: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        norm: bool = True,
     ) -> None:
         super().__init__()
         units = int(torch.Size(check_input_shape(input_shape)).numel())
         layers: list[nn.Module] = [nn.Flatten()]
         for width in check_widths("hidden", hidden):
-            layers += [nn.Linear(units, width), nn.LayerNorm(width), nn.GELU()]
+            layers += [nn.Linear(units, width), nn.LayerNorm(width) if norm else nn.Identity()]
+            layers.append(nn.GELU())
             units = width
         self.layers = nn.Sequential(*layers)
         self.num_features = units

@@ -11,7 +11,8 @@ minus the score of a class as its loss. Every critic and generator objective is 
 - `beyond`: beyond divergence minimization (high on real)
 - `relativistic`: relativistic GANs (high on real)
 - `adversarial`: non-saturating GAN and hinge GAN (high on real)
-- `systems`: the objectives by name
+- `gan_systems`: all of these as pairs of critic and generator, by name
+- `systems`: the objectives of the classifier by name
 """
 
 from clsgan.objectives.adversarial import (
@@ -35,6 +36,7 @@ from clsgan.objectives.costs import (
     hinge_cost,
     leaky_cost,
 )
+from clsgan.objectives.gan_systems import SYSTEMS, Pairs, System, SystemRow, build_system
 from clsgan.objectives.least_squares import (
     is_chi_squared,
     least_squares_critic,
@@ -81,15 +83,20 @@ __all__ = [
     "PHIS",
     "PSIS",
     "RELATIVISTIC",
+    "SYSTEMS",
     "UNLABELED",
     "Cost",
     "Objective",
+    "Pairs",
+    "System",
+    "SystemRow",
     "align_classes",
     "all_pairs_critic",
     "at_label",
     "beyond_critic",
     "beyond_generator",
     "build_objective",
+    "build_system",
     "check_beyond",
     "check_cost",
     "class_losses",

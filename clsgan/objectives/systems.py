@@ -1,13 +1,16 @@
 """The objectives by name: which losses, margins and weights a run minimises."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
-from clsgan.choices import one_of
+from clsgan.choices import one_of, unknown_name
+from clsgan.objectives.costs import Cost, hinge_cost
+from clsgan.objectives.gan_systems import SYSTEMS, System, build_cost, build_system
 from clsgan.objectives.loss_sensitive import class_losses, open_class_losses
 from clsgan.objectives.unlabeled import UNLABELED
 
@@ -55,6 +58,11 @@ class Objective:
     unlabeled_outlier_weight : float
         Weight of unlabeled rows among the generated ones in that term. Rows of classes that no
         label has can be found so: they are common in the pool and never labeled.
+    cost : callable
+        C of the margins (GLS-CLS): `hinge_cost` in the paper.
+    system : System or None
+        What stands in place of the margins, see `clsgan.objectives.SYSTEMS`; its weight is
+        `hinge_weight`.
 
     Examples
     --------
@@ -75,6 +83,8 @@ class Objective:
     margins_train: str
     outlier_weight: float
     unlabeled_outlier_weight: float
+    cost: Cost = hinge_cost
+    system: System | None = None
 
     def losses(self, logits: Tensor) -> Tensor:
         """Losses L(x, y) [B, K] of the labeled term and of prediction, from scores [B, K]."""
@@ -117,6 +127,18 @@ OBJECTIVES: dict[str, Objective] = {
         unlabeled_outlier_weight=0.2,
     ),
 }
+OBJECTIVES["cls_gan"] = OBJECTIVES["paper"]
+# Of a classifier with another system than the margins: what the labels and the unlabeled rows are
+# asked stays that of the default, without its level.
+SYSTEM_BASE = replace(
+    OBJECTIVES["default"],
+    margins_train="network",
+    unlabeled_hinge_weight=0.0,
+    label_smoothing=0.0,
+    outlier_weight=0.0,
+    unlabeled_outlier_weight=0.0,
+)
+COST_OPTIONS: Mapping[str, Any] = {"cost": "hinge", "slope": 0.0, "alpha": 1.0}
 
 CHOICES = {
     "open_class": ("all", "margins", "unlabeled"),
@@ -136,13 +158,17 @@ WEIGHTS = {
 }
 
 
-def build_objective(name: str, **changes: Any) -> Objective:
+def build_objective(
+    name: str, options: Mapping[str, Any] | None = None, **changes: Any
+) -> Objective:
     """The objective of a name, with the given fields changed.
 
     Parameters
     ----------
     name : str
-        Key of `OBJECTIVES`.
+        Key of `OBJECTIVES` or of `SYSTEMS`.
+    options : mapping, optional
+        Of the system; "cost", "slope" and "alpha" of "cls_gan".
     **changes
         Fields of `Objective`; None leaves the objective's own value.
 
@@ -160,7 +186,7 @@ def build_objective(name: str, **changes: Any) -> Objective:
     >>> build_objective("paper", hinge_weight=2.0, margin_scale=None).hinge_weight
     2.0
     """
-    objective = one_of("objective", name, OBJECTIVES)
+    objective = _base(name, options, changes)
     given = {key: value for key, value in changes.items() if value is not None}
     for key in CHOICES.keys() & given.keys():
         one_of(key, given[key], dict.fromkeys(CHOICES[key]))
@@ -178,3 +204,21 @@ def build_objective(name: str, **changes: Any) -> Objective:
             f"label_smoothing={given['label_smoothing']!r} is not valid; it is in [0, 1)"
         )
     return replace(objective, **given)
+
+
+def _base(name: str, options: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Objective:
+    """The objective of a name as it is without changes of its fields."""
+    if name in SYSTEMS:
+        wanted = {key: changes.get(key) for key in ("margin_scale", "margin_norm")}
+        known = SYSTEMS[name].options
+        own = {key: value for key, value in wanted.items() if value is not None and key in known}
+        return replace(SYSTEM_BASE, system=build_system(name, {**own, **(options or {})}))
+    objective = one_of("objective", name, {**OBJECTIVES, **dict.fromkeys(SYSTEMS, SYSTEM_BASE)})
+    if name == "cls_gan":
+        for option in options or {}:
+            if option not in COST_OPTIONS:
+                raise ValueError(unknown_name("option of cls_gan", option, COST_OPTIONS))
+        return replace(objective, cost=build_cost({**COST_OPTIONS, **(options or {})}))
+    if options:
+        raise ValueError(f"objective={name!r} takes no objective_options; got {sorted(options)}")
+    return objective

@@ -42,7 +42,7 @@ def test_none_keeps_the_objectives_own_and_the_table_is_never_changed() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("papers", {}, r"objective='papers'.*did you mean 'paper'.*\['default', 'paper'\]"),
+        ("papers", {}, r"objective='papers'.*did you mean 'paper'.*\'default'.*'paper'"),
         ("paper", {"unlabeled": "soft_label"}, "did you mean 'soft_labels'"),
         ("paper", {"open_class": "margin"}, r"did you mean 'margins'.*'all', 'margins', 'unlab"),
         ("paper", {"unlabeled_fakes": 1}, r"unlabeled_fakes=1 .*\['prior', 'shared'\]"),

@@ -1,0 +1,255 @@
+"""`LSGAN` on eight Gaussians and on digits, by every system."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsgan import LSGAN, CLSGANClassifier
+from clsgan.objectives import SYSTEMS, SystemRow, build_system
+
+CENTRES = 2 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
+OPTIONS = [
+    ("ls_gan", {"margin": "features"}),
+    ("ls_gan", {"pairs": "all"}),
+    ("ls_gan", {"cost": "elu", "output": "softplus", "hinge_weight": 2.0}),
+    ("ls_gan", {"output": "relu"}),
+    ("gls_gan", {"slope": -1.0}),
+    ("least_squares", {"a": -1.0, "b": 1.0, "c": 0.0}),
+    *[("lipschitz_gan", {"phi": phi, "psi": phi}) for phi in ("x", "log_sigmoid", "sqrt")],
+    *[("relativistic", {"kind": kind}) for kind in ("rsgan", "ralsgan", "rahinge")],
+    *[
+        ("beyond", {"critic": critic, "kind": kind, "distance": distance})
+        for critic, kind, distance in [
+            ("bce", "distance_of_expectations", "log_l1"),
+            ("least_squares", "expected_distance_to_label", "l1"),
+            ("wasserstein", "distance_of_expectations_to_label", "l2"),
+            ("hinge", "expected_distance", "pseudo_huber"),
+        ]
+    ],
+]
+SMALL = {"max_steps": 6, "random_state": 0, "accelerator": "cpu", "precision": "32"}
+
+
+@pytest.fixture(scope="module")
+def gaussians():
+    rng = np.random.default_rng(0)
+    return CENTRES[rng.integers(0, 8, 2000)] + rng.normal(size=(2000, 2)) * 0.05
+
+
+def modes_covered(samples):
+    """Centres with at least 2 % of the samples within 0.4, and the share of samples there."""
+    distances = np.linalg.norm(samples[:, None] - CENTRES, axis=2)
+    near, good = distances.argmin(axis=1), distances.min(axis=1) < 0.4
+    counts = np.bincount(near[good], minlength=8)
+    return int((counts >= 0.02 * len(samples)).sum()), float(good.mean())
+
+
+def is_finite(model):
+    networks = (model.loss_network_, model.generator_)
+    return all(torch.isfinite(p).all() for n in networks for p in n.parameters()) and all(
+        np.isfinite(value) for record in model.history_ for value in record.values()
+    )
+
+
+@pytest.mark.parametrize(("name", "options"), [(name, None) for name in SYSTEMS] + OPTIONS)
+def test_every_system_moves_both_networks_on_rows(name, options, gaussians):
+    models = [
+        LSGAN(name, objective_options=options, **SMALL | {"max_steps": steps}).fit(gaussians)
+        for steps in (1, 11)
+    ]
+    assert all(is_finite(model) for model in models)
+    assert {"critic", "generator"} <= models[1].history_[-1].keys()
+    assert not np.array_equal(*[model.sample(20, random_state=0) for model in models])
+    assert not np.array_equal(*[model.score_samples(gaussians[:20]) for model in models])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_trains_on_images(name, digits):
+    options = {"loss_network_options": {"widths": (8, 8, 16), "norm": False}}
+    options["generator_options"] = {"widths": (16, 8, 8)}
+    model = LSGAN(name, batch_size=16, **SMALL, **options).fit(digits.x_unl)
+    assert is_finite(model)
+    samples = model.sample(3, random_state=0)
+    assert samples.shape == (3, 8, 8) and samples.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["ls_gan", "wgan_gp", "least_squares", "lipschitz_gan", "hinge"])
+def test_real_rows_score_higher_than_far_ones(name, gaussians):
+    # what the generator makes at first lies around 0 with an RMS near 0.5
+    model = LSGAN(name, **SMALL | {"max_steps": 100, "generator_learning_rate": 1e-6})
+    model.fit(gaussians)
+    centre = np.random.default_rng(1).normal(size=(200, 2)) * 0.2
+    assert model.score_samples(gaussians[:200]).mean() > model.score_samples(centre).mean()
+    assert model.score(gaussians[:200]) == pytest.approx(
+        model.score_samples(gaussians[:200]).mean()
+    )
+
+
+@pytest.mark.parametrize("name", ["ls_gan", "lipschitz_gan"])
+def test_loss_sensitive_systems_cover_eight_gaussians(name, gaussians):
+    control = {"penalty": "gp", "penalty_weight": 1.0, "one_sided": True, "critic_steps": 5}
+    control = control if name == "ls_gan" else {}
+    model = LSGAN(name, **SMALL | {"max_steps": 1500} | control).fit(gaussians)
+    covered, good = modes_covered(model.sample(1000, random_state=0))
+    assert covered >= 6 and good > 0.2
+
+
+def test_a_nonnegative_loss_is_never_below_zero(gaussians):
+    for output in ("relu", "softplus"):
+        model = LSGAN(objective_options={"output": output}, **SMALL).fit(gaussians)
+        assert (model.score_samples(gaussians) <= 0).all()
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        {"penalty": "direct"},
+        {"penalty": "direct_squared"},
+        {"penalty": "gp", "one_sided": True},
+        {"penalty": "max", "steepest_buffer": 4},
+    ],
+)
+def test_a_heavy_penalty_makes_the_critic_flat(penalty, gaussians):
+    def slope(**changes):
+        model = LSGAN("hinge", **SMALL | {"max_steps": 120} | changes).fit(gaussians)
+        x = torch.from_numpy(model.units_.standardise(gaussians[:200])).requires_grad_()
+        scores = model.loss_network_(x)[0].sum()
+        (gradient,) = torch.autograd.grad(scores, x)
+        return float(gradient.norm(dim=1).max()), model
+
+    free, _ = slope()
+    held, model = slope(penalty_weight=100.0, **penalty)
+    assert held < 0.75 * free or (penalty["penalty"] == "gp" and held < 1.3)
+    assert "penalty" in model.history_[-1]
+
+
+def test_clipping_and_spectral_norm_bound_the_weights(gaussians):
+    clipped = LSGAN("wgan", clip=0.02, average_decay=0.0, **SMALL).fit(gaussians)
+    assert (
+        max(float(p.detach().abs().max()) for p in clipped.loss_network_.parameters())
+        <= 0.02 + 1e-6
+    )
+    normed = LSGAN("hinge", spectral_norm=True, average_decay=0.0, **SMALL).fit(gaussians)
+    for name, weight in normed.loss_network_.named_parameters():
+        assert "original" not in name
+        if weight.dim() == 2:
+            assert float(torch.linalg.matrix_norm(weight.detach(), 2)) < 1.2
+    assert pickle.loads(pickle.dumps(normed)).n_steps_ == 6
+
+
+def test_the_loss_network_takes_critic_steps_for_each_of_the_generator(gaussians, monkeypatch):
+    from clsgan import trainer
+
+    calls = []
+    for name in ("update_loss_network", "update_generator"):
+        original = getattr(trainer, name)
+
+        def spy(*args, name=name, original=original, **kwargs):
+            calls.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(trainer, name, spy)
+    LSGAN(critic_steps=3, **SMALL).fit(gaussians)
+    assert calls == 2 * (3 * ["update_loss_network"] + ["update_generator"])
+
+
+def test_the_same_seed_gives_the_same_model(gaussians, global_randomness_untouched):
+    models = [LSGAN("wgan_gp", **SMALL).fit(gaussians) for _ in range(2)]
+    assert np.array_equal(*[model.sample(50, random_state=1) for model in models])
+
+
+@pytest.mark.parametrize("name", ["ls_gan", "relativistic"])
+def test_a_model_comes_back_from_its_folder(name, gaussians, tmp_path):
+    model = LSGAN(name, **SMALL).fit(gaussians)
+    model.save(tmp_path / "model")
+    again = LSGAN.load(tmp_path / "model")
+    assert np.array_equal(model.score_samples(gaussians), again.score_samples(gaussians))
+    assert np.array_equal(model.sample(9, random_state=0), again.sample(9, random_state=0))
+    assert not hasattr(again, "classes_")
+    with pytest.raises(ValueError, match="holds a model of LSGAN"):
+        CLSGANClassifier.load(tmp_path / "model")
+
+
+def test_norms_can_be_left_out(digits):
+    for norm in (True, False):
+        model = LSGAN(
+            generator="paper",
+            generator_options={"norm": norm},
+            batch_size=8,
+            loss_network_options={"widths": (8, 8, 8), "norm": norm},
+            **SMALL | {"max_steps": 1},
+        ).fit(digits.x_lab)
+        modules = [*model.generator_.modules(), *model.loss_network_.modules()]
+        assert any(isinstance(m, torch.nn.BatchNorm2d) for m in modules) == norm
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"objective": "wgan_pg"}, "did you mean 'wgan_gp'"),
+        ({"objective": "default"}, "objective='default' is not known"),
+        ({"objective_options": {"slop": 1}}, "did you mean 'slope'"),
+        ({"objective_options": {"cost": torch.nn.functional.softplus}}, "the cost breaks"),
+        ({"objective_options": {"cost": "leaky", "slope": 2.0}}, "breaks"),
+        ({"objective_options": {"hinge_weight": 1.0}}, "no minimum over unbounded losses"),
+        ({"objective": "beyond", "objective_options": {"critic": "hinge", "distance": "log_l1"}},
+         "takes the logarithm of D"),
+        ({"objective": "least_squares", "objective_options": {"a": 1.0}}, "b is above a"),
+        ({"penalty": "pg"}, "penalty='pg' is not known"),
+        ({"one_sided": True}, "one_sided=True is of penalty='gp'"),
+        ({"clip": -1.0}, "clip=-1.0 is not valid"),
+        ({"critic_steps": 1.5}, "critic_steps=1.5 is not valid"),
+        ({"generator": None}, "every system needs a generator"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_the_reason(params, message, gaussians):
+    with pytest.raises(ValueError, match=message):
+        LSGAN(**SMALL | params).fit(gaussians)
+
+
+def test_divergence_names_the_step_and_the_term(gaussians):
+    model = LSGAN(**SMALL).fit(gaussians)
+    before = model.score_samples(gaussians)
+    model.set_params(learning_rate=1e25, penalty="gp", max_steps=30)
+    with pytest.raises(FloatingPointError, match=r"(critic|generator) = .*nan.* at step [12]"):
+        model.fit(gaussians)
+    assert np.array_equal(model.score_samples(gaussians), before)
+
+
+def test_weights_that_the_last_step_ruined_are_not_kept(gaussians, monkeypatch):
+    from clsgan import trainer
+
+    def ruin(state):
+        with torch.no_grad():
+            next(state.average_generator.module.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(trainer, "update_averages", ruin)
+    model = LSGAN(**SMALL)
+    with pytest.raises(FloatingPointError, match="of the generator is not finite after step 6"):
+        model.fit(gaussians)
+    assert not hasattr(model, "generator_")
+
+
+def test_the_system_of_the_documentation_trains(monkeypatch):
+    text = (Path(__file__).parent.parent / "docs" / "objectives.md").read_text()
+    (code,) = [part.split("```")[0] for part in text.split("```python")[1:]]
+    assert len(code.strip().splitlines()) <= 15
+    monkeypatch.setitem(SYSTEMS, "constant_margin", SYSTEMS["hinge"])  # taken back afterwards
+    names = {}
+    exec(code, names)
+    assert names["model"].history_[-1]["critic"] > 0
+
+
+def test_a_system_is_one_pair_of_functions_and_one_row(gaussians, monkeypatch):
+    row = SystemRow(
+        lambda pairs, options: torch.relu(options["gap"] + pairs.real - pairs.fake),
+        lambda pairs, options: pairs.fake,
+        options={"gap": 1.0},
+    )
+    monkeypatch.setitem(SYSTEMS, "constant_margin", row)
+    model = LSGAN("constant_margin", objective_options={"gap": 2.0}, **SMALL).fit(gaussians)
+    assert 1.5 < model.history_[-1]["critic"] < 2.5
+    assert build_system("constant_margin").options["gap"] == 1.0
