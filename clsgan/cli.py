@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from clsgan.estimator import CLSGANClassifier
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
-COLUMNS = ("path", "class", "probability", "outlier_score")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,10 +108,17 @@ def _table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from clsgan.bulk import COLUMNS, predict_shards
     from clsgan.finished_run import class_names
     from clsgan.run_folder import check_parent, write_bytes
 
     out = check_parent(options.out) if options.out else None
+    if shards := _shards(options):
+        model = _model(options.run)
+        names = class_names(options.run, model)
+        count, skipped = predict_shards(model, names, shards, options.out, progress=True)
+        print(f"{out}: {count} rows")
+        return _list_skipped(skipped)
     model, paths = _model(options.run), _image_paths(options.images)
     names = class_names(options.run, model)
     probabilities, outliers = model.predict_proba(paths), model.outlier_score(paths)
@@ -134,9 +140,14 @@ def _predict(options: argparse.Namespace) -> None:
 def _features(options: argparse.Namespace) -> None:
     import numpy as np
 
+    from clsgan.bulk import feature_shards
     from clsgan.run_folder import check_parent, write_bytes
 
     out = check_parent(options.out)
+    if shards := _shards(options):
+        count, skipped = feature_shards(_model(options.run), shards, out, progress=True)
+        print(f"{out}: {count} rows, whose images are named in {out}.names.txt")
+        return _list_skipped(skipped)
     model, paths = _model(options.run), _image_paths(options.images)
     features = model.transform(paths)
     buffer = io.BytesIO()
@@ -157,6 +168,34 @@ def _sample(options: argparse.Namespace) -> None:
     figure = sample_picture(model, names, options.per_class, options.seed)
     write_bytes(out, png_bytes(figure))
     print(out)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from clsgan.packing import pack_folder
+
+    numbers = {"shard_images": options.shard_images, "image_size": options.image_size}
+    packed = pack_folder(options.folder, options.out, progress=True, **numbers)
+    print(f"{options.out}: {packed.n_samples} images in {len(packed.shards)} shards")
+    _list_skipped(packed.skipped)
+
+
+def _list_skipped(skipped: Sequence[Sequence[str]]) -> None:
+    for name, reason in skipped:
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+
+
+def _shards(options: argparse.Namespace) -> list[Path]:
+    """The shards among what was given, which stream to a file."""
+    from clsgan.tar_shards import find_shards
+
+    found = [(name, find_shards(name)) for name in options.images]
+    shards = [path for _, paths in found for path in paths]
+    if shards and not all(paths for _, paths in found):
+        plain = next(name for name, paths in found if not paths)
+        raise ValueError(f"{plain} is no shard, others are; give one kind at a time")
+    if shards and not options.out:
+        raise ValueError("shards stream to a file; give --out")
+    return shards
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -217,7 +256,7 @@ Command = tuple[Callable[[argparse.Namespace], None], str, list[Argument]]
 RUN: Argument = (("run",), {"metavar": "RUN", "help": "a run folder, such as runs/digits-1"})
 IMAGES: Argument = (
     ("images",),
-    {"nargs": "+", "metavar": "IMAGES", "help": "image files, or folders of them"},
+    {"nargs": "+", "metavar": "IMAGES", "help": "image files, folders of them, or .tar shards"},
 )
 ROOT: Argument = (("--root",), {"help": "the folder of the data sets"})
 COMMANDS: dict[str, Command] = {
@@ -257,6 +296,16 @@ COMMANDS: dict[str, Command] = {
             (("--out",), {"metavar": "P.png", "required": True}),
             (("--per-class",), {"type": int, "default": 10, "metavar": "N"}),
             (("--seed",), {"type": int, "default": 0}),
+        ],
+    ),
+    "pack": (
+        _pack,
+        "a folder of images as .tar shards; goes on where it was stopped",
+        [
+            (("folder",), {"metavar": "FOLDER"}),
+            (("--out",), {"metavar": "SHARDS", "required": True, "help": "a folder"}),
+            (("--shard-images",), {"type": int, "default": 10_000, "metavar": "N"}),
+            (("--image-size",), {"type": int, "metavar": "N", "help": "store squares as PNG"}),
         ],
     ),
     "prepare": (

@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -151,6 +152,9 @@ class CLSGANClassifier(
         Values of black and white.
     image_size : "auto", int or (height, width)
         Size to which image files are brought.
+    on_error : {"raise", "skip"}
+        What `fit` does with an image file or sample that cannot be read: stop, or leave it out and
+        list it in `skipped_`.
     minus_one : {"auto", "unlabeled", "class"}
         What the label -1 means. "auto": unlabeled, unless there is just one other label.
     validation_fraction : float
@@ -181,6 +185,8 @@ class CLSGANClassifier(
         Mean of every term over 25 steps each, and ten validation errors if rows were held out.
     n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
     validation_error_ : float or None
+    skipped_ : list of (str, str)
+        Files and samples that `fit` left out, and why; they are not saved.
     precision_, device_ : str
         What was chosen for this machine.
     spec_, units_, class_prior_
@@ -248,6 +254,7 @@ class CLSGANClassifier(
         layout: str = "auto",
         value_range: str | tuple[float, float] = "auto",
         image_size: str | int | tuple[int, int] = "auto",
+        on_error: str = "raise",
         minus_one: str = "auto",
         validation_fraction: float = 0.0,
         warm_start: bool = False,
@@ -306,6 +313,7 @@ class CLSGANClassifier(
         self.layout = layout
         self.value_range = value_range
         self.image_size = image_size
+        self.on_error = on_error
         self.minus_one = minus_one
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
@@ -326,9 +334,12 @@ class CLSGANClassifier(
         y : array [N], optional
             Labels; -1 in numeric ones, None or NaN in object ones, mark unlabeled rows. Not
             needed where X carries labels (class sub-folders, a Dataset of pairs).
-        X_unlab : like X, optional
-            Further unlabeled rows; a folder may be flat. `Unlabeled(X)` keeps cross-validation
-            from cutting them into folds.
+        X_unlab : like X, or more rows than memory holds, optional
+            Further unlabeled rows; a folder may be flat. Also an .npy file or np.memmap,
+            WebDataset shards (a .tar file, a pattern, a list or a folder of them), an iterable
+            Dataset, or a stream of the `datasets` library. These, and folders and datasets of
+            more than 64 MiB of rows, are read batch by batch. `Unlabeled(X)` keeps
+            cross-validation from cutting them into folds.
 
         Returns
         -------
@@ -724,6 +735,14 @@ class CLSGANClassifier(
         self.history_, self.n_steps_ = fitted.history, fitted.n_steps
         self.precision_, self.device_ = fitted.precision, fitted.device_type
         self.validation_error_ = fitted.validation_error
+        self.skipped_ = data.all_skipped()
+        if self.skipped_:
+            name, reason = self.skipped_[0]
+            warnings.warn(
+                f"{len(self.skipped_)} images could not be read and were left out, see skipped_; "
+                f"the first: {name}: {reason}",
+                stacklevel=3,
+            )
         self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
         self.fit_time_ = time.perf_counter() - started
 

@@ -25,6 +25,7 @@ from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.networks import build_generator, build_loss_network, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
+from clsgan.pool_store import PoolStore
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -32,7 +33,7 @@ from clsgan.splits import split_validation
 from clsgan.streams import RowStore, Streams
 from clsgan.train_state import TrainState, prepare_state
 from clsgan.trainer import check_finite, explained_out_of_memory, train
-from clsgan.training_data import TrainingData
+from clsgan.training_data import LOOKED_AT, TrainingData
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -193,11 +194,11 @@ def make_streams(
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
     flip = flips(params["flip"], data.spec)
     teacher = build_augment("weak" if weak_teacher else "none", data.spec.shape, flip)
-    no_rows = data.labeled[:0]
+    empty = _store(data.labeled[:0], data, fabric.device)
     use_unlabeled = settings.objective.unlabeled != "none"
     return Streams(
         labeled=_store(data.labeled[train_rows], data, fabric.device),
-        unlabeled=_store(data.unlabeled if use_unlabeled else no_rows, data, fabric.device),
+        unlabeled=_unlabeled_store(data, fabric, seed) if use_unlabeled else empty,
         y=torch.from_numpy(data.codes[train_rows]),
         n_classes=len(data.classes),
         latent_dim=settings.latent_dim,
@@ -267,6 +268,8 @@ def _some_images(data: TrainingData, seed: int) -> Tensor:
     """Images of the larger pool, as networks see them, to fit the stem to."""
     pool = data.unlabeled if len(data.unlabeled) > len(data.labeled) else data.labeled
     count = max(min(WHITENING_ROWS, WHITENING_VALUES // math.prod(data.spec.shape)), 1)
+    if not isinstance(pool, np.ndarray):
+        return torch.from_numpy(data.units.standardise(pool.some(min(count, LOOKED_AT))))
     rows = np.random.default_rng(seed).permutation(len(pool))[:count]
     return torch.from_numpy(data.units.standardise(pool[np.sort(rows)]))
 
@@ -277,6 +280,13 @@ def _store(rows: Array, data: TrainingData, device: torch.device) -> RowStore:
         return RowStore(_tensor(rows), torch.tensor(offset), torch.tensor(scale), device)
     rows = data.units.standardise(rows)
     return RowStore(_tensor(rows), torch.tensor(0.0), torch.tensor(1.0), device)
+
+
+def _unlabeled_store(data: TrainingData, fabric: "Fabric", seed: int) -> RowStore | PoolStore:
+    if isinstance(data.unlabeled, np.ndarray):
+        return _store(data.unlabeled, data, fabric.device)
+    process = (fabric.global_rank, fabric.world_size)
+    return PoolStore(data.unlabeled, data.units, fabric.device, seed + 1, *process)
 
 
 def _tensor(rows: Array) -> Tensor:

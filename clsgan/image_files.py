@@ -1,5 +1,6 @@
 """One image file: its header, its pixels in the size wanted, and what can be wrong with it."""
 
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,14 +44,19 @@ def read_header(path: Path) -> tuple[int, bool]:
         return min(image.size), image.mode in _GREY_MODES or image.mode.startswith("I;16")
 
 
-def read_pixels(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def read_pixels(
+    path: Path | str, shape: tuple[int, ...], content: bytes | None = None
+) -> NDArray[np.uint8]:
     """Read an image file upright, cut to its middle part and resized.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
+        With `content`, only a name for messages.
     shape : tuple of int
         (height, width, channels) wanted, with 1 or 3 channels.
+    content : bytes, optional
+        The file itself, where it does not lie at `path`.
 
     Returns
     -------
@@ -69,20 +75,55 @@ def read_pixels(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     Traceback (most recent call last):
     FileNotFoundError: no image at nowhere.png
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    height, width, channels = shape
-    with _opened(path) as image:
-        enough = 2 * max(height, width)  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that will do
+    with _opened(path, content) as image:
+        enough = 2 * max(shape[:2])  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that will do
         image.draft(None, (enough, enough))
         ImageOps.exif_transpose(image, in_place=True)
-        flat = _to_8_bits(image).convert("L" if channels == 1 else "RGB")
-        # Cut and resized in one step, so that a long strip never grows to its whole length.
-        zoom = min(flat.width / width, flat.height / height)
-        left, top = (flat.width - zoom * width) / 2, (flat.height - zoom * height) / 2
-        box = (left, top, flat.width - left, flat.height - top)
-        small = flat.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-        return np.asarray(small).reshape(shape)
+        return _fitted(image, shape)
+
+
+def fit_pixels(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Turn an opened image upright, cut it to its middle part and resize it.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    shape : tuple of int
+        (height, width, channels) wanted, with 1 or 3 channels.
+
+    Returns
+    -------
+    ndarray [H, W, C], uint8
+
+    Raises
+    ------
+    ValueError
+        If it has more than 16 bits a channel.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> fit_pixels(Image.new("L", (30, 10), 7), (4, 4, 1))[0, 0]
+    array([7], dtype=uint8)
+    """
+    from PIL import ImageOps
+
+    return _fitted(ImageOps.exif_transpose(image), shape)
+
+
+def _fitted(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    height, width, channels = shape
+    flat = _to_8_bits(image).convert("L" if channels == 1 else "RGB")
+    # Cut and resized in one step, so that a long strip never grows to its whole length.
+    zoom = min(flat.width / width, flat.height / height)
+    left, top = (flat.width - zoom * width) / 2, (flat.height - zoom * height) / 2
+    box = (left, top, flat.width - left, flat.height - top)
+    small = flat.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    return np.asarray(small).reshape(shape)
 
 
 def _to_8_bits(image: Any) -> Any:
@@ -104,14 +145,15 @@ def _to_8_bits(image: Any) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Any]:
     """The image, its size checked, its pixels not read yet; every failure names the path."""
     from PIL import Image, UnidentifiedImageError
 
-    if not path.is_file():
+    if content is None and not Path(path).is_file():
         raise FileNotFoundError(f"no image at {path}")
+    source = path if content is None else io.BytesIO(content)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise ValueError(

@@ -91,7 +91,7 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     FileNotFoundError
         If the folder or one of its two files is missing.
     ValueError
-        If a file is truncated or not of its format, or was written by a newer version.
+        If a file is truncated or not of its format, a link, or was written by a newer version.
 
     Examples
     --------
@@ -108,6 +108,8 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     for name in (DOCUMENT, TENSORS):
         if not (source / name).is_file():
             raise FileNotFoundError(f"{source} is not a whole model folder: {name} is missing")
+        if (source / name).is_symlink():
+            raise ValueError(f"{source / name} is a link; a model folder holds its files itself")
     document = _read_document(source / DOCUMENT)
     try:
         return load_file(source / TENSORS), document
@@ -137,7 +139,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes: no model file")
     try:
         parsed = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is truncated or corrupt: {error}") from error
     document: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     number = document.get("format")

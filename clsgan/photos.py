@@ -12,14 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgan.choices import one_of
+from clsgan.folder_index import SUFFIXES, walk_images
 from clsgan.image_files import read_header, read_pixels
 
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp"),
-        *(".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"),
-    )
-)
 AUTO_SIZE_CAP = 96  # pixels
 
 ImagePath = str | os.PathLike[str]
@@ -118,11 +113,7 @@ def _existing_folder(folder: ImagePath) -> Path:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    paths = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(parent, name) for name in files if _is_image(Path(parent, name))]
-    return sorted(paths, key=lambda path: path.relative_to(folder).parts)
+    return [folder / name for name in walk_images(folder)]
 
 
 def _is_image(path: Path) -> bool:

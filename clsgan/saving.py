@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clsgan._version import __version__
+from clsgan.allocation import LimitedAllocation
 from clsgan.choices import one_of, unknown_name
 from clsgan.devices import PRECISIONS
 from clsgan.inference import VIEWS
@@ -18,11 +19,12 @@ from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
 from clsgan.objectives.gan_systems import OUTPUTS
 from clsgan.streams import NOISES
-from clsgan.training_data import Units
+from clsgan.units import Units
 
 NETWORKS = ("loss_network", "generator")
 DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
 MAX_HISTORY = 2000
+SPARE_BYTES = 2**24  # what building a network may take beside its weights
 OMITTED = "$omitted"
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
@@ -133,7 +135,7 @@ def restore(
         raise ValueError(f"the model file is not whole: {error!r}") from error
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
     estimator.layout_ = estimator.spec_.layout if estimator.spec_.is_image else None
-    estimator.device_ = "cpu"
+    estimator.device_, estimator.skipped_ = "cpu", []
     estimator.loss_network_ = _network("loss_network", estimator, tensors)
     estimator.generator_ = _network("generator", estimator, tensors) if has_generator else None
     return estimator
@@ -143,14 +145,17 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
     design = estimator._design
     part, options = design[name], design[f"{name}_options"]
     shape, n_classes = estimator.spec_.shape, len(getattr(estimator, "classes_", [0]))
+    stored = sum(tensor.nbytes for tensor in tensors.values())
+    limit = LimitedAllocation(2 * stored + SPARE_BYTES, 20 * len(tensors) + 1000)
     try:
-        if name == "loss_network":
-            network = build_loss_network(part, shape, n_classes, _no_download(options))
-            if not design.get("level", True):
-                remove_level(network)
-        else:
-            network = build_generator(part, shape, n_classes, design["latent_dim"], options)
-    except RuntimeError as error:
+        with limit:
+            if name == "loss_network":
+                network = build_loss_network(part, shape, n_classes, _no_download(options))
+                if not design.get("level", True):
+                    remove_level(network)
+            else:
+                network = build_generator(part, shape, n_classes, design["latent_dim"], options)
+    except (RuntimeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{name}={part!r} with {options} cannot be built: {error}") from error
     state = {
         key.removeprefix(f"{name}."): tensor
@@ -248,7 +253,11 @@ def _classes_to_json(classes: npt.NDArray[Any] | None) -> dict[str, Any] | None:
 
 
 def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:
-    return np.array(stored["values"], dtype=np.dtype(stored["dtype"]))
+    dtype, values = np.dtype(stored["dtype"]), stored["values"]
+    longest = max((len(value) for value in values if isinstance(value, str)), default=1)
+    if dtype.itemsize > 16 * max(longest, 1):
+        raise ValueError(f"the model file has class names of {dtype}, which none of them needs")
+    return np.array(values, dtype=dtype)
 
 
 def _units(tensors: Mapping[str, Tensor], spec: InputSpec) -> Units:

@@ -1,6 +1,7 @@
 """Where rows come from: folders, paths, datasets, tensors and lists, turned into arrays."""
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,40 @@ class Unlabeled:
         self.data = data
 
 
+@dataclass
+class Skipped:
+    """What could not be read of a source, where that is no error.
+
+    Attributes
+    ----------
+    reasons : dict of str to str
+        By the path of the file.
+    kept : array of int or None
+        Which rows of the source read last are there; None is all of them.
+
+    Examples
+    --------
+    >>> Skipped(kept=np.array([0, 2])).without(["a", "b", "c"])
+    array(['a', 'c'], dtype='<U1')
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    kept: npt.NDArray[np.int64] | None = None
+
+    def without(self, y: Any) -> Any:
+        """The labels of the rows that are there."""
+        if self.kept is None or len(y) <= int(self.kept.max(initial=0)):
+            return y
+        return y.iloc[self.kept] if hasattr(y, "iloc") else np.asarray(y)[self.kept]
+
+
 def load_source(
     X: Any,
     name: str,
     image_size: Any = "auto",
     channels: Any = "auto",
     labelled: bool = True,
+    skipped: Skipped | None = None,
 ) -> tuple[Any, Array | None]:
     """Turn files, datasets, tensors and wrapped inputs into an array.
 
@@ -53,6 +82,8 @@ def load_source(
     image_size, channels : see `clsgan.photos.read_images`
     labelled : bool
         Whether the sub-folders of a folder are classes; if not, it may be flat.
+    skipped : Skipped, optional
+        Gets the files that cannot be read, which are an error otherwise.
 
     Returns
     -------
@@ -71,15 +102,17 @@ def load_source(
     (2, 3)
     """
     if isinstance(X, Unlabeled):
-        return load_source(X.data, name, image_size, channels, labelled)
+        return load_source(X.data, name, image_size, channels, labelled, skipped)
     if isinstance(X, Tensor):
         return tensor_to_array(X), None
     if isinstance(X, str | os.PathLike):
-        return _load_folder(Path(X), image_size, channels, labelled)
+        if Path(X).suffix == ".npy" and not Path(X).is_dir():
+            return np.load(X, mmap_mode="r", allow_pickle=False), None
+        return _load_folder(Path(X), image_size, channels, labelled, skipped)
     if isinstance(X, torch.utils.data.Dataset):
         return _load_dataset(X, name)
     if is_from_files(X):
-        return _read_images([Path(path) for path in X], image_size, channels), None
+        return _read_images([Path(path) for path in X], image_size, channels, skipped), None
     if _is_list_of_pictures(X):
         return stack_images([_one_image(x) for x in X], name), None
     return X, None
@@ -105,7 +138,7 @@ def is_from_files(X: Any) -> bool:
     if isinstance(X, Unlabeled):
         return is_from_files(X.data)
     if isinstance(X, str | os.PathLike):
-        return True
+        return Path(X).suffix != ".npy" or Path(X).is_dir()
     if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype.kind not in "UO"):
         return False
     if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0:
@@ -195,20 +228,27 @@ def stack_images(images: list[Array], name: str) -> Array:
 
 
 def _load_folder(
-    folder: Path, image_size: Any, channels: Any, labelled: bool
+    folder: Path, image_size: Any, channels: Any, labelled: bool, skipped: Skipped | None
 ) -> tuple[Array, Array | None]:
     from clsgan.photos import find_images, labelled_folder
 
     if not labelled:
-        return _read_images(find_images(folder), image_size, channels), None
+        return _read_images(find_images(folder), image_size, channels, skipped), None
     paths, labels = labelled_folder(folder)
-    return _read_images(paths, image_size, channels), np.asarray(labels)
+    images = _read_images(paths, image_size, channels, skipped)
+    return images, np.asarray(labels if skipped is None else skipped.without(labels))
 
 
-def _read_images(paths: list[Path], image_size: Any, channels: Any) -> Array:
+def _read_images(
+    paths: list[Path], image_size: Any, channels: Any, skipped: Skipped | None
+) -> Array:
     from clsgan.photos import read_images
 
-    return np.asarray(read_images(paths, image_size=image_size, channels=channels))
+    if skipped is None:
+        return np.asarray(read_images(paths, image_size=image_size, channels=channels))
+    images, skipped.kept, failed = read_images(paths, image_size, channels, on_error="skip")
+    skipped.reasons |= {str(path): reason for path, reason in failed}
+    return images
 
 
 def _load_dataset(dataset: Any, name: str) -> tuple[Array, Array | None]:

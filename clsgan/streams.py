@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clsgan.augment import Augment
+from clsgan.pool_store import PoolStore
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,9 @@ class Streams:
 
     Parameters
     ----------
-    labeled, unlabeled : RowStore
-        `unlabeled` may be empty.
+    labeled : RowStore
+    unlabeled : RowStore or PoolStore
+        May be empty.
     y : Tensor [N], int64
         Class indices of the labeled rows.
     n_classes : int
@@ -194,7 +196,7 @@ class Streams:
     def __init__(
         self,
         labeled: RowStore,
-        unlabeled: RowStore,
+        unlabeled: RowStore | PoolStore,
         y: Tensor,
         n_classes: int,
         latent_dim: int,
@@ -230,7 +232,7 @@ class Streams:
         x_unl = self.labeled.rows.new_empty(0)
         x_teacher = x_unl
         if sizes.unlabeled:
-            plain = self.unlabeled.gather(self.unlabeled_rows.take(sizes.unlabeled))
+            plain = self._unlabeled_rows(sizes.unlabeled)
             x_unl = self.unlabeled_augment(plain, self.generator)
             x_teacher = self.teacher_augment(plain, self.generator)
         return Batch(
@@ -242,6 +244,11 @@ class Streams:
             y_gen=self.generated_classes(y_lab, sizes.generated),
             prior=self.prior,
         )
+
+    def _unlabeled_rows(self, count: int) -> Tensor:
+        if isinstance(self.unlabeled, PoolStore):
+            return self.unlabeled.take(count)
+        return self.unlabeled.gather(self.unlabeled_rows.take(count))
 
     def noise(self, count: int) -> Tensor:
         """Noise [count, Z] for the generator."""

@@ -1,13 +1,12 @@
 """From what users hand to `fit` to the arrays that the streams take."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from clsgan.inputs import (
     InputSpec,
@@ -17,48 +16,14 @@ from clsgan.inputs import (
     value_range,
 )
 from clsgan.labels import encode_labels, read_labels
-from clsgan.sources import is_from_files, is_image_like, load_source
+from clsgan.pools import IndexedPool, JoinedPool, Pool, StreamedPool
+from clsgan.sources import Skipped, is_from_files, is_image_like, load_source
+from clsgan.units import Units
+from clsgan.unlabeled_pool import open_pool
 
 Array = npt.NDArray[Any]
 CheckRows = Callable[..., Array]
-
-
-@dataclass(frozen=True)
-class Units:
-    """How values of the user become what networks see: ``(x - offset) / scale``.
-
-    Attributes
-    ----------
-    offset, scale : array, float64
-        One number for images, one for each column of rows.
-
-    Examples
-    --------
-    >>> units = Units(np.array(127.5), np.array(127.5))
-    >>> units.standardise(np.array([0, 255], np.uint8))
-    array([-1.,  1.], dtype=float32)
-    """
-
-    offset: Array
-    scale: Array
-
-    def standardise(self, X: Array) -> Array:
-        """Values as networks see them, float32."""
-        if self.offset.ndim == 0:  # pixels: torch does it with all threads
-            pixels = torch.from_numpy(X if X.flags.writeable else X.copy())
-            pixels = pixels.to(torch.float32, copy=True)
-            return np.asarray(pixels.sub_(float(self.offset)).div_(float(self.scale)).numpy())
-        return ((X - self.offset) / self.scale).astype(np.float32)
-
-    def restore(self, x: Array, spec: InputSpec) -> Array:
-        """Values in the units and the type of the training rows."""
-        values = x.astype(np.float64) * self.scale + self.offset
-        kind = np.dtype(spec.dtype)
-        if spec.is_image:
-            values = np.clip(values, spec.low, spec.high)
-        if kind.kind in "iu":
-            values = np.clip(values, np.iinfo(kind).min, np.iinfo(kind).max)
-        return (np.rint(values) if kind.kind in "iub" else values).astype(kind)
+LOOKED_AT = 1000  # rows of a pool whose scale is checked
 
 
 @dataclass(frozen=True)
@@ -67,8 +32,10 @@ class TrainingData:
 
     Attributes
     ----------
-    labeled, unlabeled : array [N, C, H, W] or [N, D]
+    labeled : array [N, C, H, W] or [N, D]
         In the units of the user; uint8 or float32.
+    unlabeled : array of that form, or Pool
+        A pool is read batch by batch.
     codes : array [N], int64
         Class indices of the labeled rows.
     classes : array [K]
@@ -76,6 +43,8 @@ class TrainingData:
     units : Units
     from_files : bool
         Whether the labeled images were read from files.
+    skipped : dict of str to str
+        Files of X that could not be read, with ``on_error="skip"``, and why; see `all_skipped`.
 
     Examples
     --------
@@ -84,12 +53,18 @@ class TrainingData:
     """
 
     labeled: Array
-    unlabeled: Array
+    unlabeled: Array | Pool
     codes: npt.NDArray[np.int64]
     classes: Array
     spec: InputSpec
     units: Units
     from_files: bool
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def all_skipped(self) -> list[tuple[str, str]]:
+        """Files of X and samples of the pool that could not be read until now, and why."""
+        pool = {} if isinstance(self.unlabeled, np.ndarray) else self.unlabeled.decoder.skipped
+        return list((self.skipped | pool).items())
 
 
 def read_training_data(
@@ -124,7 +99,10 @@ def read_training_data(
     ((3, 1, 8, 8), (1, 1, 8, 8), array([0, 1, 2]))
     """
     from_files = is_from_files(X)
-    X, own_labels = load_source(X, "X", params["image_size"])
+    skipped = Skipped() if params.get("on_error", "raise") == "skip" else None
+    X, own_labels = load_source(X, "X", params["image_size"], skipped=skipped)
+    if y is not None and skipped is not None:
+        y = skipped.without(y)
     y = own_labels if y is None else y
     if y is None:
         raise ValueError("CLSGANClassifier requires y to be passed, but the target y is None")
@@ -138,11 +116,14 @@ def read_training_data(
     range_ = _image_range(labeled, dtype, from_files, params) if is_image else (-1.0, 1.0)
     spec = InputSpec(tuple(X.shape[1:]), layout, dtype, *range_)
     _check_scale(unlabeled, labeled, spec, params, "X in its unlabeled rows")
+    more = None
     if X_unlab is not None:
-        more = read_unlabeled(X_unlab, spec, labeled, params, check_rows)
-        unlabeled = np.concatenate([unlabeled, more]) if len(unlabeled) else more
-    units = _find_units(spec, labeled, unlabeled)
-    return TrainingData(labeled, unlabeled, codes, classes, spec, units, from_files)
+        more = read_unlabeled(X_unlab, spec, labeled, params, check_rows, skipped)
+    joined = _joined(unlabeled, more)
+    looked_at = joined if isinstance(joined, np.ndarray) else joined.some(LOOKED_AT)
+    units = _find_units(spec, labeled, looked_at)
+    reasons = {} if skipped is None else skipped.reasons
+    return TrainingData(labeled, joined, codes, classes, spec, units, from_files, reasons)
 
 
 def read_density_data(X: Any, params: Mapping[str, Any], check_rows: CheckRows) -> TrainingData:
@@ -196,8 +177,13 @@ def _checked(
 
 
 def read_unlabeled(
-    X_unlab: Any, spec: InputSpec, labeled: Array, params: Mapping[str, Any], check_rows: CheckRows
-) -> Array:
+    X_unlab: Any,
+    spec: InputSpec,
+    labeled: Array,
+    params: Mapping[str, Any],
+    check_rows: CheckRows,
+    skipped: Skipped | None = None,
+) -> Array | Pool:
     """Check unlabeled rows against the labeled ones.
 
     Parameters
@@ -208,10 +194,12 @@ def read_unlabeled(
     labeled : array [N, ...]
     params : mapping
     check_rows : callable
+    skipped : Skipped, optional
+        Gets the files that cannot be read, which are an error otherwise.
 
     Returns
     -------
-    array [U, ...]
+    array [U, ...] or Pool
 
     Raises
     ------
@@ -227,13 +215,27 @@ def read_unlabeled(
     Traceback (most recent call last):
     ValueError: X_unlab holds images of 1x9x9 (channels x height x width), but X of 1x8x8
     """
-    rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows)
+
+    def check(rows: Any) -> Array:
+        return read_like(rows, spec, "X_unlab", check_rows)[0]
+
+    on_error, folder = params.get("on_error", "raise"), params.get("log_dir")
+    pool = open_pool(X_unlab, spec, check, on_error, folder)
+    if pool is not None:
+        _check_scale(pool.some(LOOKED_AT), labeled, spec, params, "X_unlab")
+        return pool
+    rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows, skipped=skipped)
     _check_scale(rows, labeled, spec, params, "X_unlab")
     return rows
 
 
 def read_like(
-    X: Any, spec: InputSpec, name: str, check_rows: CheckRows, labelled: bool = False
+    X: Any,
+    spec: InputSpec,
+    name: str,
+    check_rows: CheckRows,
+    labelled: bool = False,
+    skipped: Skipped | None = None,
 ) -> tuple[Array, Array | None]:
     """Rows of later calls, in the form of the training rows.
 
@@ -250,6 +252,8 @@ def read_like(
 
     labelled : bool
         Whether the sub-folders of a folder are classes.
+    skipped : Skipped, optional
+        Gets the files that cannot be read, which are an error otherwise.
 
     Returns
     -------
@@ -270,7 +274,7 @@ def read_like(
     """
     size = spec.shape[1:] if spec.is_image else "auto"
     channels = spec.shape[0] if spec.is_image else "auto"
-    rows, labels = load_source(X, name, size, channels, labelled)
+    rows, labels = load_source(X, name, size, channels, labelled, skipped)
     if not spec.is_image:
         if is_image_like(rows):
             raise ValueError(f"{name} holds images, but the training X held rows [N, D]")
@@ -363,6 +367,20 @@ def _check_scale(
     elif not (rows.dtype == labeled.dtype == np.uint8 and spec.high == 255):  # bytes may be dark
         dtype = str(rows.dtype) if rows.dtype == np.uint8 else "float32"
         check_same_scale(value_range(rows, dtype), (spec.low, spec.high), name)
+
+
+def _joined(unlabeled: Array, more: Array | Pool | None) -> Array | Pool:
+    """Unlabeled rows of X and those of X_unlab."""
+    if more is None or len(unlabeled) == 0:
+        return unlabeled if more is None else more
+    if isinstance(more, IndexedPool):
+        return JoinedPool(unlabeled, more)
+    if isinstance(more, StreamedPool):
+        raise ValueError(
+            f"X has {len(unlabeled)} unlabeled rows, and X_unlab is a stream, which they cannot "
+            "join; put all unlabeled rows into one of the two"
+        )
+    return np.asarray(np.concatenate([unlabeled, np.asarray(more)]))
 
 
 def _as_array(X: Any, name: str) -> Array:

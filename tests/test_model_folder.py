@@ -118,6 +118,27 @@ def test_deeply_nested_json(folder):
         read_model(folder)
 
 
+@pytest.mark.parametrize("name", [DOCUMENT, TENSORS])
+def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"{name} is a link"):
+        read_model(folder)
+
+
+def test_a_number_of_a_million_digits(folder):
+    (folder / DOCUMENT).write_text('{"format": ' + "9" * 10**6 + "}")
+    with pytest.raises(ValueError, match=f"{DOCUMENT} is truncated or corrupt"):
+        read_model(folder)
+
+
+def test_tensors_that_declare_more_than_they_hold(folder):
+    header = b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
+    (folder / TENSORS).write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match=f"{TENSORS} is truncated or corrupt"):
+        read_model(folder)
+
+
 def test_a_document_of_absurd_size(folder):
     with (folder / DOCUMENT).open("ab") as file:
         file.truncate(model_folder.MAX_DOCUMENT_BYTES + 1)

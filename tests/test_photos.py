@@ -102,6 +102,22 @@ def test_modes_of_pillow(tmp_path):
         assert np.abs(np.array(inner) - [RED, GREEN, BLUE, WHITE]).max() < 12, path.name
 
 
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "tif"])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path, kind):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, BLUE)]
+    path = tmp_path / f"moving.{kind}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with Image.open(path) as opened:
+        assert opened.n_frames == 2
+    assert np.abs(read_images([path], 8)[0].astype(int) - RED).max() <= 4
+
+
+@pytest.mark.parametrize("shape", [(1, 100_000), (100_000, 1)])
+def test_a_strip_of_any_direction(tmp_path, shape):
+    strip = save(tmp_path / "strip.png", np.full((*shape, 3), 77, np.uint8))
+    assert (read_images([strip], image_size=16) == 77).all()
+
+
 def test_transparent_parts_are_white(tmp_path):
     rgba = np.dstack([quarters(16, 16), np.zeros((16, 16), np.uint8)])
     rgba[:, 8:, 3] = 255

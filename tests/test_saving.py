@@ -233,6 +233,13 @@ def test_a_document_that_is_not_whole(folder, entry, value):
 HOSTILE = {
     "a path as network": ("design", {"loss_network": "/etc/passwd"}),
     "a huge network": ("design", {"loss_network_options": {"widths": [10**13, 8, 8]}}),
+    "a network larger than its weights": (
+        "design",
+        {"loss_network_options": {"widths": [4096] * 3}},
+    ),
+    "more layers than tensors": ("design", {"loss_network_options": {"widths": [8] * 100_000}}),
+    "a larger generator": ("design", {"latent_dim": 10**7}),
+    "class names of a gigabyte": ("classes", {"dtype": "<U250000000"}),
     "another number of classes": ("classes", {"values": [0, 1, 2]}),
     "an unknown dtype of classes": ("classes", {"dtype": "evil"}),
     "classes of another type": ("classes", {"values": "abc"}),
@@ -261,6 +268,15 @@ def test_unknown_parameters_of_a_later_minor_version_are_named(folder):
     _, document = read_model(folder)
     change(folder, params=document["params"] | {"hinge_wait": 3})
     with pytest.raises(ValueError, match="hinge_wait"):
+        CLSGANClassifier.load(folder)
+
+
+@pytest.mark.parametrize("case", ["a network larger than its weights", "a larger generator"])
+def test_no_more_is_allocated_than_the_files_say(folder, case):
+    entry, changes = HOSTILE[case]
+    _, document = read_model(folder)
+    change(folder, **{entry: document[entry] | changes})
+    with pytest.raises(ValueError, match=r"cannot be built: it wants .* are due"):
         CLSGANClassifier.load(folder)
 
 

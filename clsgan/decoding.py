@@ -1,0 +1,214 @@
+"""From what a pool holds (files, bytes, pictures, arrays) to rows in the form of training rows."""
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from clsgan.choices import one_of
+from clsgan.image_files import fit_pixels, read_pixels
+from clsgan.inputs import InputSpec
+from clsgan.sources import tensor_to_array
+
+Array = npt.NDArray[Any]
+CheckArray = Callable[[Any], Array]
+NPY = b"\x93NUMPY"
+MOST_LISTED = 10_000
+IMAGE_KEYS = ("image", "img", "pixel_values", "picture", "x")
+
+
+class Item(NamedTuple):
+    """One sample as a pool holds it.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    content : object
+        Bytes, a path, a picture, an array, or a tuple or dict that has one of these.
+
+    Examples
+    --------
+    >>> Item("row 3", [0.5, 1.0]).name
+    'row 3'
+    """
+
+    name: str
+    content: Any
+
+
+class RowDecoder:
+    """Turns samples into rows, each once for every use.
+
+    Image files and pictures are turned upright, cut, resized and brought to the values of the
+    training images; arrays must have their shape and scale.
+
+    Parameters
+    ----------
+    spec : InputSpec
+        Of the training rows.
+    check : callable
+        Batch of arrays of the user -> rows [B, C, H, W] or [B, D], checked.
+    name : str
+        For messages.
+    on_error : {"raise", "skip"}
+        "skip" puts another row of the batch in the place of one that cannot be read, and keeps the
+        reason.
+
+    Attributes
+    ----------
+    skipped : dict of str to str
+        Reasons by sample, of the first 10,000.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> spec = InputSpec((1, 4, 4), "NHW", "uint8", 0.0, 255.0)
+    >>> decoder = RowDecoder(spec, np.asarray, "X_unlab")
+    >>> decoder.rows([Item("a", Image.new("RGB", (9, 9), "white"))]).max()
+    np.uint8(255)
+    """
+
+    def __init__(
+        self, spec: InputSpec, check: CheckArray, name: str, on_error: str = "raise"
+    ) -> None:
+        self.skip = one_of("on_error", on_error, {"raise": False, "skip": True})
+        self.spec, self.check, self.name = spec, check, name
+        self.skipped: dict[str, str] = {}
+        self.last: Array | None = None
+        self.threads: ThreadPoolExecutor | None = None
+
+    def rows(self, items: Sequence[Item] | Array) -> Array:
+        """Rows [B, C, H, W] or [B, D] of samples; the array of a pool of arrays at once."""
+        if isinstance(items, np.ndarray):
+            return self.check(items)
+        read = self.read(items)
+        self.last = next((row for row in read if not isinstance(row, str)), self.last)
+        if self.last is None:
+            raise ValueError(
+                f"none of {len(items)} samples of {self.name} can be read; the first, "
+                f"{items[0].name}: {read[0]}"
+            )
+        return np.stack([self.last if isinstance(row, str) else row for row in read])
+
+    def read(self, items: Sequence[Item]) -> list[Array | str]:
+        """The row of each sample [C, H, W] or [D], or why it could not be read."""
+        encoded = (bytes, Path, Mapping)
+        in_files = any(isinstance(item.content, encoded) for item in items)
+        results: list[Array | str] = []
+        tried = self._pool().map(self._try, items) if in_files else map(self._try, items)
+        for item, result in zip(items, tried, strict=True):
+            if isinstance(result, Exception):
+                if not self.skip:
+                    raise ValueError(f"{self.name}: {item.name}: {result}") from result
+                if len(self.skipped) < MOST_LISTED or item.name in self.skipped:
+                    self.skipped[item.name] = str(result)
+                results.append(str(result))
+            else:
+                results.append(result)
+        return results
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self.threads is None:
+            self.threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
+        return self.threads
+
+    def _try(self, item: Item) -> Array | Exception:
+        try:
+            return self._row(item)
+        except (OSError, ValueError) as error:
+            return error
+
+    def _row(self, item: Item) -> Array:
+        content = _content(item.content)
+        if isinstance(content, bytes) and content.startswith(NPY):
+            content = read_npy(content)
+        if isinstance(content, bytes | os.PathLike | str) or hasattr(content, "getbands"):
+            return self._picture(item.name, content)
+        array = tensor_to_array(content) if isinstance(content, Tensor) else np.asarray(content)
+        row: Array = self.check(array[None])[0]
+        return row
+
+    def _picture(self, name: str, content: Any) -> Array:
+        if not self.spec.is_image:
+            raise ValueError(f"{name} is an image, but the training X held rows [N, D]")
+        channels, height, width = self.spec.shape
+        if channels not in (1, 3):
+            raise ValueError(f"images in files have 1 or 3 channels, X has {channels}")
+        shape = (height, width, channels)
+        if hasattr(content, "getbands"):
+            pixels = fit_pixels(content, shape)
+        elif isinstance(content, bytes):
+            pixels = read_pixels(name, shape, content)
+        else:
+            pixels = read_pixels(Path(content), shape)
+        low, high = self.spec.low, self.spec.high
+        image = pixels.transpose(2, 0, 1)
+        if (low, high) == (0.0, 255.0):
+            return image
+        return (low + (high - low) / 255 * image).astype(np.float32)
+
+
+def read_npy(content: bytes) -> Array:
+    """An array of the bytes of an .npy file; nothing is allocated that they do not hold.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    ValueError
+        If it is truncated, declares more than it holds, or holds objects.
+
+    Examples
+    --------
+    >>> buffer = io.BytesIO()
+    >>> np.save(buffer, np.arange(3))
+    >>> read_npy(buffer.getvalue())
+    array([0, 1, 2])
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"it is an .npy file of version {version}")
+    shape, in_columns, dtype = readers[version](file)
+    count = 1
+    for size in shape:
+        count *= int(size)
+    if dtype.hasobject or dtype.itemsize == 0 or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype}, no numbers")
+    if count * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"it declares {count} numbers and holds another count")
+    flat = np.frombuffer(content, dtype, count, file.tell())
+    return flat.reshape(shape, order="F" if in_columns else "C")
+
+
+def _content(sample: Any) -> Any:
+    """The image or row of a sample: of (image, label), of {"image": ...}, or the sample itself."""
+    if isinstance(sample, tuple | list) and sample and not np.isscalar(sample[0]):
+        sample = sample[0]
+    if not isinstance(sample, Mapping):
+        return sample
+    if "bytes" in sample:  # an image of the `datasets` library that is not decoded
+        return sample["bytes"] if sample["bytes"] is not None else Path(str(sample.get("path")))
+    if not sample:
+        raise ValueError("it has no image")
+    for key in IMAGE_KEYS:
+        if key in sample:
+            return _content(sample[key])
+    raise ValueError(f"it has {sorted(map(str, sample))}; none is one of {list(IMAGE_KEYS)}")

@@ -1,0 +1,212 @@
+"""`clsgan pack`, and `predict` and `features` on shards: whole, in several sittings."""
+
+import csv
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsgan import bulk, packing
+from clsgan.bulk import feature_shards, predict_shards
+from clsgan.cli import main
+from clsgan.estimator import CLSGANClassifier
+from clsgan.packing import pack_folder
+from clsgan.run_folder import write_arrays
+from clsgan.tar_shards import count_samples, find_shards, read_shard
+
+N, PER_SHARD = 23, 5
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """23 files in a tree; two of one stem, one with dots in its name, two that cannot be read."""
+    names = [f"{'ab'[i % 2]}/{i}.png" for i in range(N - 4)]
+    names += ["a/x.y.png", "same.png", "same.gif"]
+    for k, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 10 * k, np.uint8)).save(path)
+    (tmp_path / "photos" / "a" / "1text.png").write_text("no image")
+    whole = (tmp_path / "photos" / "b" / "1.png").read_bytes()
+    (tmp_path / "photos" / "b" / "short.png").write_bytes(whole[:45])
+    return tmp_path / "photos"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_every_readable_file_is_packed_as_it_is(photos, tmp_path):
+    packed = pack_folder(photos, tmp_path / "out", PER_SHARD)
+    assert packed.n_samples == N - 1 and list(packed.shards.values()) == [5, 5, 5, 5, 2]
+    assert sorted(path.rsplit("/")[-1] for path, _ in packed.skipped) == ["1text.png", "short.png"]
+    shards = find_shards(tmp_path / "out")
+    stored = [item for shard in shards for item, _ in read_shard(shard)]
+    files = [p for p in photos.rglob("*.*") if p.name not in ("1text.png", "short.png")]
+    assert sorted(item.content for item in stored) == sorted(path.read_bytes() for path in files)
+    assert any(item.name.endswith("a/x_y.png") for item in stored)
+    assert count_samples(shards) == (N - 1, True)
+    first = [item.name for item, _ in read_shard(shards[0])]
+    assert first != sorted(first), "the order is shuffled"
+    assert not list((tmp_path / "out").glob(".*")), "nothing is left aside"
+
+
+def test_images_can_be_packed_small(photos, tmp_path):
+    pack_folder(photos, tmp_path / "out", image_size=4)
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        sizes = {Image.open(tar.extractfile(member)).size for member in tar}
+    assert sizes == {(4, 4)}
+
+
+@pytest.mark.parametrize("stop", [1, 7, 11, 22])
+def test_a_call_that_was_stopped_goes_on(photos, tmp_path, monkeypatch, stop):
+    pack_folder(photos, tmp_path / "whole", PER_SHARD)
+    read, calls = packing.read_pixels, []
+
+    def fail(*args):
+        calls.append(args)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return read(*args)
+
+    monkeypatch.setattr(packing, "read_pixels", fail)
+    with pytest.raises(KeyboardInterrupt):
+        pack_folder(photos, tmp_path / "out", PER_SHARD)
+    before, whole = len(calls), len(find_shards(tmp_path / "out"))
+    assert pack_folder(photos, tmp_path / "out", PER_SHARD).n_samples == N - 1
+    assert len(calls) - before <= 24 - PER_SHARD * whole
+    one, other = contents(tmp_path / "out"), contents(tmp_path / "whole")
+    assert {name: b for name, b in one.items() if name.endswith(".tar")} == {
+        name: b for name, b in other.items() if name.endswith(".tar")
+    }
+
+
+def test_a_finished_folder_is_not_packed_again(photos, tmp_path):
+    pack_folder(photos, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    assert pack_folder(photos, tmp_path / "out").n_samples == N - 1
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(FileExistsError, match="shards of other settings"):
+        pack_folder(photos, tmp_path / "out", seed=1)
+
+
+def test_what_cannot_be_packed(photos, tmp_path):
+    with pytest.raises(FileExistsError, match="holds"):
+        pack_folder(photos / "a", photos.parent)
+    with pytest.raises(ValueError, match="beside the images"):
+        pack_folder(photos, photos / "out")
+    with pytest.raises(ValueError, match="shard_images=0"):
+        pack_folder(photos, tmp_path / "out", 0)
+    with pytest.raises(NotADirectoryError):
+        pack_folder(photos / "same.png", tmp_path / "out")
+
+
+# ---- predict and features
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    X = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    fitted = CLSGANClassifier(max_steps=3, random_state=0).fit(X, np.arange(20) % 2)
+    return fitted
+
+
+@pytest.fixture
+def shards(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "ROWS", 4)
+    pack_folder(photos, tmp_path / "out", PER_SHARD)
+    bad = tmp_path / "out" / "shard-9.tar"
+    with tarfile.open(bad, "w") as tar:
+        tar.add(photos / "a" / "1text.png", "bad.png")
+        tar.add(photos / "same.png", "good.png")
+    return find_shards(tmp_path / "out")
+
+
+def expected(model, shards):
+    items = [item for shard in shards for item, _ in read_shard(shard)]
+    with_images = [item for item in items if not item.name.endswith("bad.png")]
+    X = np.stack([np.asarray(Image.open(io.BytesIO(i.content)).convert("L")) for i in with_images])
+    return items, X
+
+
+def test_predict(model, shards, tmp_path):
+    count, skipped = predict_shards(model, ["no", "yes"], shards, tmp_path / "p.csv")
+    items, X = expected(model, shards)
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert count == len(items) == len(rows) and len(skipped) == 1
+    assert [row["path"] for row in rows] == [item.name for item in items]
+    good = [row for row in rows if row["class"]]
+    assert [row["class"] for row in good] == [["no", "yes"][k] for k in model.predict(X)]
+    best = model.predict_proba(X).max(axis=1)
+    np.testing.assert_allclose([float(row["probability"]) for row in good], best, atol=6e-5)
+    bad = next(row for row in rows if row["path"].endswith("bad.png"))
+    assert set(bad.values()) == {bad["path"], ""}
+
+
+def test_features(model, shards, tmp_path):
+    count, _ = feature_shards(model, shards, tmp_path / "f.npy")
+    items, X = expected(model, shards)
+    features = np.load(tmp_path / "f.npy", mmap_mode="r")
+    names = (tmp_path / "f.npy.names.txt").read_text().splitlines()
+    assert names == [item.name for item in items] and count == len(names) == len(features)
+    bad = np.array([name.endswith("bad.png") for name in names])
+    assert np.isnan(features[bad]).all()
+    np.testing.assert_allclose(features[~bad], model.transform(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["predict", "features"])
+@pytest.mark.parametrize("torn", [0, 3])
+def test_stopped_and_made_again(model, shards, tmp_path, monkeypatch, kind, torn):
+    def call(out):
+        if kind == "predict":
+            return predict_shards(model, ["no", "yes"], shards, out)
+        return feature_shards(model, shards, out)
+
+    call(tmp_path / "whole")
+    read, calls = bulk.RowDecoder.read, []
+
+    def fail(self, items):
+        calls.append(len(items))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return read(self, items)
+
+    monkeypatch.setattr(bulk.RowDecoder, "read", fail)
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path / "out.x")
+    partial = tmp_path / "out.x.partial"
+    assert partial.exists() and not (tmp_path / "out.x").exists()
+    partial.write_bytes(partial.read_bytes()[: partial.stat().st_size - torn])
+    call(tmp_path / "out.x")
+    assert sum(calls[4:]) < 24 and calls[4:], "what was written is not computed again"
+    assert (tmp_path / "out.x").read_bytes() == (tmp_path / "whole").read_bytes()
+    left = {p.name for p in tmp_path.iterdir() if "out.x" in p.name}
+    assert left == {"out.x"} | ({"out.x.names.txt"} if kind == "features" else set())
+
+
+def test_another_model_does_not_go_on(model, shards, tmp_path):
+    (tmp_path / "p.csv.partial").write_text("path\n")
+    (tmp_path / "p.csv.begun").write_text(json.dumps({"model": [1.0], "shards": []}))
+    with pytest.raises(FileExistsError, match="begun with another model"):
+        predict_shards(model, ["no", "yes"], shards, tmp_path / "p.csv")
+
+
+def test_command_line(model, photos, tmp_path, capsys):
+    model.save(tmp_path / "run" / "model")
+    write_arrays(tmp_path / "run" / "test_predictions.npz", class_names=["no", "yes"])
+    out = str(tmp_path / "shards")
+    assert main(["pack", str(photos), "--out", out, "--shard-images", "10"]) == 0
+    printed = capsys.readouterr()
+    assert f"{N - 1} images in 3 shards" in printed.out and "skipped" in printed.err
+    table = tmp_path / "p.csv"
+    assert main(["predict", str(tmp_path / "run"), out, "--out", str(table)]) == 0
+    assert len(table.read_text().splitlines()) == N
+    features = tmp_path / "f.npy"
+    assert main(["features", str(tmp_path / "run"), out, "--out", str(features)]) == 0
+    assert len(np.load(features)) == N - 1
+    assert main(["predict", str(tmp_path / "run"), out]) == 2
+    assert "give --out" in capsys.readouterr().err
+    assert main(["features", str(tmp_path / "run"), out, str(photos), "--out", "x.npy"]) == 2
