@@ -236,7 +236,7 @@ def test_weights_that_the_last_step_ruined_are_not_kept(gaussians, monkeypatch):
 def test_the_system_of_the_documentation_trains(monkeypatch):
     text = (Path(__file__).parent.parent / "docs" / "objectives.md").read_text()
     (code,) = [part.split("```")[0] for part in text.split("```python")[1:]]
-    assert len(code.strip().splitlines()) <= 15
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
     monkeypatch.setitem(SYSTEMS, "constant_margin", SYSTEMS["hinge"])  # taken back afterwards
     names = {}
     exec(code, names)
