@@ -23,6 +23,7 @@ from clsgan.defaults import (
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
 from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
+from clsgan.memory import kept_memory
 from clsgan.networks import build_generator, build_loss_network, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.pool_store import PoolStore
@@ -122,7 +123,12 @@ def fit_networks(
         raise ValueError("several processes need max_steps: under time_limit their clocks differ")
     seed = int(fabric.broadcast(seed))
     train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
-    with flushed_denormals(), seeded(seed, device_type), explained_out_of_memory(settings):
+    with (
+        flushed_denormals(),
+        seeded(seed, device_type),
+        kept_memory(device_type),
+        explained_out_of_memory(settings),
+    ):
         networks = previous or _build_networks(data, settings, params, seed)
         if settings.objective.system is not None:
             remove_level(networks[0])

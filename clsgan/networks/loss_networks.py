@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.networks.shapes import LinearHead, check_input_shape, check_widths, image_shape
+from clsgan.networks.small_maps import SmallMapConv2d
 from clsgan.networks.whitening import WhiteningStem
 
 
@@ -91,7 +92,7 @@ def _small_stage(channels: int, width: int, pool: tuple[int, int], norm: bool) -
         *pooling,
         nn.BatchNorm2d(width) if norm else nn.Identity(),
         nn.GELU(),
-        nn.Conv2d(width, width, 3, padding=1, bias=not norm),
+        SmallMapConv2d(width, width, bias=not norm),
         nn.BatchNorm2d(width) if norm else nn.Identity(),
         nn.GELU(),
     )
