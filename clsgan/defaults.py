@@ -84,7 +84,7 @@ IMAGE_BATCHES: dict[int, dict[str, Any]] = {
         "batch_size": 256,
         "learning_rate": 0.2,
         "generated_batch_size": 32,
-        "generator_interval": 4,
+        "generator_interval": 8,
     },
     5_000: {
         "batch_size": 128,
