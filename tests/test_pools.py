@@ -17,6 +17,7 @@ from clsgan.inputs import InputSpec
 from clsgan.joined_pools import JoinedPool, join_rows
 from clsgan.pools import ENDLESS, IndexedPool, StreamedPool, shard_pool
 from clsgan.readers import IterableReader
+from clsgan.sources import Unlabeled
 from clsgan.tar_shards import count_samples, find_shards, read_shard
 from clsgan.training_data import read_like
 from clsgan.unlabeled_pool import open_pool
@@ -419,7 +420,12 @@ def test_fit_leaves_out_labeled_files(tmp_path):
         model.set_params(on_error="raise").fit(paths, ["a"] * 6 + ["b"] * 6)
 
 
-def test_a_stream_and_unlabeled_rows_in_x(labeled, shards):
+def test_shards_and_unlabeled_rows_in_x(labeled, shards):
     X, y = labeled
-    with pytest.raises(ValueError, match="put all unlabeled rows into one"):
-        CLSGANClassifier(max_steps=2).fit(X, np.where(np.arange(20) < 10, y, -1), shards)
+    y = np.where(np.arange(20) < 10, y, -1)
+    model = CLSGANClassifier(max_steps=2, batch_size=32, random_state=0).fit(X, y, shards)
+    assert model.n_unlabeled_ == 10 + count_samples(find_shards(shards))[0]
+    both = model.fit(X[:10], y[:10], Unlabeled(X[10:], shards)).n_unlabeled_
+    assert both == model.n_unlabeled_
+    with pytest.raises(ValueError, match="does not tell its length"):
+        model.fit(X, y, Stream())
