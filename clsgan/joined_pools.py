@@ -88,7 +88,7 @@ class JoinedPool:
     def skipped(self) -> dict[str, str]:
         """Samples that could not be read, and why."""
         pools = [part for part in self.parts if isinstance(part, IndexedPool)]
-        return {name: reason for pool in pools for name, reason in pool.skipped.items()}
+        return {name: reason for pool in pools for name, reason in dict(pool.skipped).items()}
 
     def rows(self, index: Index) -> Array:
         """The rows of an index [B], read and checked."""

@@ -15,11 +15,13 @@ from clsgan import unlabeled_pool as unlabeled_pool_module
 from clsgan.decoding import Item, RowDecoder, read_npy
 from clsgan.inputs import InputSpec
 from clsgan.joined_pools import JoinedPool, join_rows
+from clsgan.pool_store import PoolStore
 from clsgan.pools import ENDLESS, IndexedPool, StreamedPool, shard_pool
 from clsgan.readers import IterableReader
 from clsgan.sources import Unlabeled
 from clsgan.tar_shards import count_samples, find_shards, read_shard
 from clsgan.training_data import read_like
+from clsgan.units import Units
 from clsgan.unlabeled_pool import open_pool
 
 SPEC = InputSpec((1, 4, 4), "NHW", "uint8", 0.0, 255.0)
@@ -158,6 +160,18 @@ def test_from_a_saved_place_the_same_rows_come(pool):
         again = pool.stream(seed=3)
         again.load_state_dict(before)
         assert np.array_equal(again.take(count), expected)
+
+
+def test_reading_ahead_changes_neither_rows_nor_places(pool):
+    units = Units(np.array(127.5), np.array(127.5))
+    plain, ahead = (PoolStore(pool, units, torch.device("cpu"), 3, ahead=a) for a in (False, True))
+    for count in (8, 8, 8, 5, 5, 20):
+        assert plain.state_dict() == ahead.state_dict()
+        place = json.loads(json.dumps(ahead.state_dict()))
+        expected = plain.take(count)
+        assert torch.equal(ahead.take(count), expected)
+    ahead.load_state_dict(place)
+    assert torch.equal(ahead.take(20), expected)
 
 
 def test_processes_share_the_rows_of_one(pool):
