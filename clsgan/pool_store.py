@@ -19,11 +19,11 @@ class Coming(NamedTuple):
 
     Examples
     --------
-    >>> Coming(192, {"drawn": 0}, Future()).count
+    >>> Coming(192, {"drawn": 0}, Future()).wanted
     192
     """
 
-    count: int
+    wanted: int
     place: dict[str, Any]
     rows: "Future[Array]"
 
@@ -93,7 +93,7 @@ class PoolStore:
     def _read(self, count: int) -> Array:
         if self.thread is None:
             return self.stream.take(count)
-        if self.coming is not None and self.coming.count != count:
+        if self.coming is not None and self.coming.wanted != count:
             self.load_state_dict(self.coming.place)
         rows = self.stream.take(count) if self.coming is None else self.coming.rows.result()
         place = self.stream.state_dict()

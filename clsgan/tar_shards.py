@@ -149,10 +149,11 @@ def _stored_counts(folder: Path) -> dict[str, int]:
 
 def _members(path: Path, file: Any) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """Regular members, with the bytes of those that hold an image or an array."""
+    bounded: Any = _Bounded(file)
     try:
-        with tarfile.open(fileobj=_Bounded(file), mode="r:") as tar:
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep the headers of the whole shard
+                tar.members = []  # type: ignore[attr-defined]  # it would keep all headers
                 if not member.isreg() or member.issparse():
                     continue
                 suffix = os.path.splitext(member.name)[1].lower()
