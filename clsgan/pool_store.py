@@ -17,6 +17,15 @@ Array = npt.NDArray[Any]
 class Coming(NamedTuple):
     """A batch that is read before it is wanted, and the place where it begins.
 
+    Parameters
+    ----------
+    wanted : int
+        Rows.
+    place : dict
+        As the stream's `state_dict` gave it.
+    rows : Future
+        Gives array [wanted, ...].
+
     Examples
     --------
     >>> Coming(192, {"drawn": 0}, Future()).wanted
