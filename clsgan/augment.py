@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clsgan.choices import one_of
+from clsgan.draws import own_rows
 from clsgan.transforms import affine, cutout, jitter, shift
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -147,7 +148,11 @@ def albumentations_augment(pipeline: Any, dtype: Literal["uint8", "float32"] = "
                 "an albumentations pipeline passes no gradient to the images; "
                 "use augment='none', 'weak', 'medium' or 'strong' for generated ones"
             )
-        seeds = torch.randint(2**62, (len(x),), generator=generator, device=x.device).tolist()
+        seeds = own_rows(
+            generator,
+            len(x),
+            lambda n: torch.randint(2**62, (n,), generator=generator, device=x.device),
+        ).tolist()
         pixels = ((x.detach().float() + 1) * (scale / 2)).clamp(0, scale)
         if numpy_dtype == np.uint8:
             pixels = pixels.round()

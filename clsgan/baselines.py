@@ -14,6 +14,7 @@ from sklearn.semi_supervised import LabelSpreading
 from clsgan.choices import one_of
 from clsgan.estimator import CLSGANClassifier
 from clsgan.metrics import error_rate
+from clsgan.processes import from_first, gathered
 from clsgan.run_data import RunData
 
 GRAPH_ROWS = 10_000  # rows that a graph of neighbours is built over: its cost grows with the square
@@ -105,9 +106,9 @@ def supervised(data: RunData, arguments: dict[str, Any]) -> dict[str, Any]:
     See `run_baseline`.
     """
     model = CLSGANClassifier(**{**arguments, "unlabeled": "none", "generator": None})
-    model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+    model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
     return {
-        "error": error_rate(data.y_test, model.predict(data.x_test)),
+        "error": error_rate(data.y_test, gathered(model.predict, data.x_test)),
         "seconds": float(model.fit_time_),
         "steps": int(model.n_steps_),
         "images_per_second": float(model.images_per_second_),
@@ -133,6 +134,10 @@ def label_spreading(data: RunData, arguments: dict[str, Any]) -> dict[str, Any]:
     --------
     See `run_baseline`.
     """
+    return from_first(lambda: _spread_labels(data))
+
+
+def _spread_labels(data: RunData) -> dict[str, Any]:
     started = time.perf_counter()
     x_lab, x_test = _flat(data.x_lab), _flat(data.x_test)
     rows = [x_lab]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        options.run_command(options)
+        _run(options)
     except USER_ERRORS as error:
         if options.debug:
             raise
         text = str(error) or type(error).__name__
-        print(f"clsgan: error: {text}", file=sys.stderr)
+        print(f"clsgan: error{_which_process()}: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("clsgan: interrupted", file=sys.stderr)
@@ -60,12 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(options: argparse.Namespace) -> None:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size > 1 and options.run_command is not _train:
+        raise ValueError(
+            f"a launcher started WORLD_SIZE={world_size} processes; only clsgan train uses several"
+        )
+    options.run_command(options)
+
+
+def _which_process() -> str:
+    """Among several processes, the number of this one."""
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    return "" if world_size == "1" else f" (process {os.environ.get('RANK', '0')} of {world_size})"
+
+
 def _train(options: argparse.Namespace) -> None:
     from clsgan.config import load_recipe
+    from clsgan.processes import lost_process_explained, place
     from clsgan.recipe import run_recipe, summary
 
     config = load_recipe(options.recipe, options.overrides)
-    print(summary(run_recipe(config, verbose=0 if options.quiet else 1)))
+    with lost_process_explained():
+        results = run_recipe(config, verbose=0 if options.quiet else 1)
+    if place()[0] == 0:
+        print(summary(results))
 
 
 def _recipes(options: argparse.Namespace) -> None:

@@ -38,7 +38,8 @@ class DataConfig:
     seed : int
         Seed of the draw of those rows, and of the estimator unless it has its own.
     unlabeled, test : str or None
-        For ``folder``: further unlabeled images; class sub-folders of test images.
+        Further unlabeled images (a folder, .tar shards or an .npy file), which stay on disk; for
+        ``folder``, class sub-folders of test images.
 
     Examples
     --------

@@ -1,10 +1,12 @@
 """From what a pool holds (files, bytes, pictures, arrays) to rows in the form of training rows."""
 
 import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -179,23 +181,35 @@ def read_npy(content: bytes) -> Array:
     array([0, 1, 2])
     """
     file = io.BytesIO(content)
+    try:
+        shape, in_columns, dtype = _read_header(file)
+    except _HEADER_ERRORS as error:
+        raise ValueError(f"its .npy header cannot be read: {error!r}"[:200]) from error
+    count = math.prod(map(int, shape))
+    if dtype.kind not in "biuf" or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype}, no numbers")
+    if count * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"it declares {count} numbers and holds another count")
+    flat = np.frombuffer(content, dtype, count, file.tell())
+    return flat.reshape(shape, order="F" if in_columns else "C")
+
+
+def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:
-        raise ValueError(f"it is an .npy file of version {version}")
-    shape, in_columns, dtype = readers[version](file)
-    count = 1
-    for size in shape:
-        count *= int(size)
-    if dtype.hasobject or dtype.itemsize == 0 or min(shape, default=0) < 0:
-        raise ValueError(f"it holds {dtype}, no numbers")
-    if count * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"it declares {count} numbers and holds another count")
-    flat = np.frombuffer(content, dtype, count, file.tell())
-    return flat.reshape(shape, order="F" if in_columns else "C")
+        raise ValueError(f"it is of version {version}")
+    return readers[version](file)
+
+
+# what numpy raises on a header that is no dict of its kind, from the parser of Python on
+_HEADER_ERRORS = (
+    *(ValueError, TypeError, KeyError, SyntaxError, TokenError),
+    *(OverflowError, RecursionError, MemoryError),
+)
 
 
 def _content(sample: Any) -> Any:

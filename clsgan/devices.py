@@ -1,5 +1,6 @@
 """Device, precision and random state of a run."""
 
+import inspect
 import logging
 import os
 import threading
@@ -130,6 +131,7 @@ def make_fabric(device_type: str, precision: str) -> "Fabric":
     1
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
@@ -142,7 +144,7 @@ def make_fabric(device_type: str, precision: str) -> "Fabric":
                 accelerator=device_type,
                 devices=local,
                 num_nodes=world_size // local,
-                strategy="ddp",
+                strategy=DDPStrategy(**_own_buffers()),
                 precision=precision,  # type: ignore[arg-type]
             )
         else:
@@ -151,6 +153,14 @@ def make_fabric(device_type: str, precision: str) -> "Fabric":
     finally:
         logger.setLevel(level)
     return fabric
+
+
+def _own_buffers() -> dict[str, Any]:
+    """Running statistics are averaged once, when training ends (`processes.average_buffers`)."""
+    wrapper = torch.nn.parallel.DistributedDataParallel
+    known = inspect.signature(wrapper.__init__).parameters
+    newer = "forward_sync_buffers"
+    return {newer if newer in known else "broadcast_buffers": False}
 
 
 def autocast_for(precision: str, device_type: str) -> Callable[[], AbstractContextManager[object]]:

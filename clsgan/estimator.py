@@ -184,6 +184,8 @@ class CLSGANClassifier(
     history_ : list of dict
         Mean of every term over 25 steps each, and ten validation errors if rows were held out.
     n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
+    n_unlabeled_ : int
+        Unlabeled rows; 10^9 for a stream that does not tell.
     validation_error_ : float or None
     skipped_ : list of (str, str)
         Files and samples that `fit` left out, and why; they are not saved.
@@ -735,7 +737,7 @@ class CLSGANClassifier(
         self.history_, self.n_steps_ = fitted.history, fitted.n_steps
         self.precision_, self.device_ = fitted.precision, fitted.device_type
         self.validation_error_ = fitted.validation_error
-        self.skipped_ = data.all_skipped()
+        self.n_unlabeled_, self.skipped_ = len(data.unlabeled), data.all_skipped()
         if self.skipped_:
             name, reason = self.skipped_[0]
             warnings.warn(

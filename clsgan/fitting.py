@@ -27,6 +27,7 @@ from clsgan.memory import kept_memory
 from clsgan.networks import build_generator, build_loss_network, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.pool_store import PoolStore
+from clsgan.processes import agreed_seconds, average_buffers
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -117,10 +118,9 @@ def fit_networks(
     """
     device_type = choose_device(params["accelerator"])
     precision = choose_precision(params["precision"], device_type, data.spec.is_image)
-    budget = _budget(data, settings, params, started)
     fabric = make_fabric(device_type, precision)
-    if fabric.world_size > 1 and budget.time_limit is not None:
-        raise ValueError("several processes need max_steps: under time_limit their clocks differ")
+    settings.check_shares(fabric.world_size)
+    budget = _budget(data, settings, params, started, agreed_seconds(fabric))
     seed = int(fabric.broadcast(seed))
     train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
     with (
@@ -151,6 +151,7 @@ def fit_networks(
             check_finite(state)
         seconds = time.perf_counter() - before
         network, generator = averaged_networks(state)
+        average_buffers(fabric, network, generator)
     return Fitted(
         loss_network=network,
         generator=generator,
@@ -300,13 +301,17 @@ def _tensor(rows: Array) -> Tensor:
 
 
 def _budget(
-    data: TrainingData, settings: Settings, params: Mapping[str, Any], started: float
+    data: TrainingData,
+    settings: Settings,
+    params: Mapping[str, Any],
+    started: float,
+    agree: Callable[[float], float] | None,
 ) -> Budget:
     max_steps, time_limit = params["max_steps"], params["time_limit"]
     if max_steps is None and time_limit is None:
         n_rows = len(data.labeled) + len(data.unlabeled)
         max_steps = default_steps(n_rows, settings.batch_size)
-    return Budget(max_steps, time_limit, started)
+    return Budget(max_steps, time_limit, started, agree)
 
 
 def _cut_validation(

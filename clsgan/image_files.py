@@ -173,4 +173,7 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Any]:
 
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
+_DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error),
+    *(ArithmeticError, AttributeError, RuntimeError, MemoryError),
+)

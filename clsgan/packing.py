@@ -12,7 +12,7 @@ from clsgan.folder_index import FolderIndex
 from clsgan.image_files import read_pixels
 from clsgan.permutation import shuffled_index
 from clsgan.run_folder import read_json, write_json
-from clsgan.tar_shards import INDEX
+from clsgan.tar_shards import INDEX, MAX_MEMBER_BYTES
 
 ORDER = ".order.index"
 FORMAT = 1
@@ -183,6 +183,8 @@ def _images(
         state["done"] += 1
         path, name = index.path(i), index.name(i)
         try:
+            if path.stat().st_size > MAX_MEMBER_BYTES:
+                raise ValueError(f"it has more than {MAX_MEMBER_BYTES} bytes")
             content = path.read_bytes()
             size = asked["image_size"]
             pixels = read_pixels(path, (size or 8, size or 8, 3), content)

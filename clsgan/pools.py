@@ -15,21 +15,32 @@ from clsgan.tar_shards import count_samples
 Array = npt.NDArray[Any]
 ENDLESS = 10**9  # rows of a stream that does not say how many it has
 BUFFER_ROWS, BUFFER_BYTES = 8192, 2**28
-_SOME = 2**62  # the seed of `some`, which no run has
+SOME = 2**62  # the seed of `some`, which no run has
 
 
 class Pool(Protocol):
     """Unlabeled rows that a run reads as it needs them."""
 
-    decoder: RowDecoder
-
     def __len__(self) -> int: ...
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Samples that could not be read, and why."""
 
     def some(self, count: int) -> Array:
         """Rows to look at before training, at most `count`."""
 
     def stream(self, seed: int, rank: int = 0, world_size: int = 1) -> "PoolStream":
         """Endless batches of one process."""
+
+
+class Indexed(Protocol):
+    """Rows that can be read in any order."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, index: Index) -> Array:
+        """The rows of an index [B], read and checked."""
 
 
 class PoolStream(Protocol):
@@ -73,6 +84,11 @@ class IndexedPool:
     def __len__(self) -> int:
         return self.n_rows
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Samples that could not be read, and why."""
+        return self.decoder.skipped
+
     def rows(self, index: Index) -> Array:
         """The rows of an index [B], read and checked."""
         return self.decoder.rows(self.get(index))
@@ -80,50 +96,7 @@ class IndexedPool:
     def some(self, count: int) -> Array:
         """Rows to look at before training, at most `count`."""
         places = np.arange(min(count, self.n_rows))
-        return self.rows(np.sort(shuffled_index(places, self.n_rows, _SOME)))
-
-    def stream(self, seed: int, rank: int = 0, world_size: int = 1) -> "IndexedStream":
-        """Endless batches of one process."""
-        return IndexedStream(self, seed, rank, world_size)
-
-
-class JoinedPool:
-    """Rows in memory, and those of an `IndexedPool` behind them.
-
-    Parameters
-    ----------
-    held : array [N, ...]
-        In the form of the training rows.
-    pool : IndexedPool
-
-    Examples
-    --------
-    >>> from clsgan.inputs import InputSpec
-    >>> X = np.arange(4.0).reshape(2, 2)
-    >>> decoder = RowDecoder(InputSpec((2,), "ND", "float64"), np.asarray, "X_unlab")
-    >>> JoinedPool(X, IndexedPool(2, X.__getitem__, decoder)).rows(np.array([3, 0])).tolist()
-    [[2.0, 3.0], [0.0, 1.0]]
-    """
-
-    def __init__(self, held: Array, pool: IndexedPool) -> None:
-        self.held, self.pool, self.decoder = held, pool, pool.decoder
-
-    def __len__(self) -> int:
-        return len(self.held) + len(self.pool)
-
-    def rows(self, index: Index) -> Array:
-        """The rows of an index [B], read and checked."""
-        inside = index < len(self.held)
-        parts = [self.held[index[inside]]]
-        if not inside.all():
-            parts.append(self.pool.rows(index[~inside] - len(self.held)))
-        back = np.argsort(np.concatenate([np.flatnonzero(inside), np.flatnonzero(~inside)]))
-        return np.asarray(np.concatenate(parts)[back])
-
-    def some(self, count: int) -> Array:
-        """Rows to look at before training, at most `count`."""
-        places = np.arange(min(count, len(self)))
-        return self.rows(shuffled_index(places, len(self), _SOME))
+        return self.rows(np.sort(shuffled_index(places, self.n_rows, SOME)))
 
     def stream(self, seed: int, rank: int = 0, world_size: int = 1) -> "IndexedStream":
         """Endless batches of one process."""
@@ -135,7 +108,7 @@ class IndexedStream:
 
     Parameters
     ----------
-    pool : IndexedPool or JoinedPool
+    pool : IndexedPool or `clsgan.joined_pools.JoinedPool`
     seed : int
     rank, world_size : int
         This process, and the number of processes; each takes its share of the same batches.
@@ -145,9 +118,7 @@ class IndexedStream:
     See `IndexedPool`, whose `stream` makes it.
     """
 
-    def __init__(
-        self, pool: IndexedPool | JoinedPool, seed: int, rank: int, world_size: int
-    ) -> None:
+    def __init__(self, pool: Indexed, seed: int, rank: int, world_size: int) -> None:
         self.pool, self.seed, self.rank, self.world_size = pool, seed, rank, world_size
         self.drawn = 0
 
@@ -206,6 +177,11 @@ class StreamedPool:
     def __len__(self) -> int:
         return self.n_rows
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Samples that could not be read, and why."""
+        return self.decoder.skipped
+
     def some(self, count: int) -> Array:
         """Rows to look at before training, at most `count`."""
         return self.stream(0).take(min(count, self.n_rows, self.buffer_rows))
@@ -240,8 +216,12 @@ class StreamedStream:
 
     def take(self, count: int) -> Array:
         """The next rows of this process [count, ...], in the units of the user."""
-        together = [self._next() for _ in range(count * self.world_size)]
+        together = self.items(count * self.world_size)
         return self.pool.decoder.rows(together[self.rank :: self.world_size])
+
+    def items(self, count: int) -> list[Item]:
+        """The next samples of all processes, not decoded."""
+        return [self._next() for _ in range(count)]
 
     def state_dict(self) -> dict[str, Any]:
         """The place: where the block of samples began, its number, how many of it were used."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,13 @@ from omegaconf import OmegaConf
 from clsgan import run_folder
 from clsgan.baselines import check_baselines, run_baseline
 from clsgan.config import RecipeConfig
+from clsgan.devices import choose_device, make_fabric
 from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
 from clsgan.pictures import confusion_picture, png_bytes
+from clsgan.processes import from_first, gathered, place
 from clsgan.run_data import RunData, load_run_data
 
 
@@ -28,6 +29,9 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     ``tensorboard/``, ``model/``, ``test_predictions.npz``, ``samples.png``, ``confusion.png`` and
     ``results.json``, which is written as soon as the model is tested, and again after each
     baseline. Test rows are used once, after training.
+
+    Under a launcher such as torchrun every process calls this: they train one model, share the test
+    rows, and the first of them writes and shows.
 
     Parameters
     ----------
@@ -44,8 +48,7 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        The data, an argument of the estimator or a baseline is not valid, or a launcher started
-        several processes; nothing is left behind.
+        The data, an argument of the estimator or a baseline is not valid; nothing is left behind.
     FileExistsError
         The run folder asked for is not empty.
 
@@ -62,30 +65,32 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     >>> results["split"]["name"], 0 < results["error"] < 1
     ('digits.seed0@100', True)
     """
-    _check_one_process()
+    rank, _ = _joined_processes(config)
     data = load_run_data(config.data)
     check_baselines(config.baselines, data)
     config = _with_form(config, data)
+    verbose = verbose if rank == 0 else 0
     arguments = {"verbose": verbose, "random_state": config.data.seed, **config.estimator}
-    folder, made = run_folder.claim_run_folder(config.name, config.run)
+    folder, made = from_first(lambda: run_folder.claim_run_folder(config.name, config.run))
     try:
-        _write_inputs(folder, config, data)
-        model = CLSGANClassifier(**arguments, log_dir=str(folder))
-        model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+        from_first(lambda: _write_inputs(folder, config, data))
+        model = CLSGANClassifier(**arguments, log_dir=str(folder) if rank == 0 else None)
+        model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
     except BaseException:
-        run_folder.discard_unstarted(folder, made)
+        if rank == 0:
+            run_folder.discard_unstarted(folder, made)
         raise
     memory = peak_memory_mb()
-    model.save(folder / run_folder.MODEL)
+    from_first(lambda: model.save(folder / run_folder.MODEL))
     numbers = _test(model, data, folder)
-    results = _results(config, data, numbers, _own_row(model, numbers)) | {"peak_memory_mb": memory}
-    run_folder.write_json(folder / run_folder.RESULTS, results)
-    _draw(model, data, config, numbers, folder)
+    results = _results(config, data, numbers, model) | {"peak_memory_mb": memory}
+    from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
+    from_first(lambda: _draw(model, data, config, numbers, folder))
     for name in config.baselines:
         if verbose > 0:
             print(f"baseline {name}", file=sys.stderr)
         results["methods"].append(run_baseline(name, data, arguments))
-        run_folder.write_json(folder / run_folder.RESULTS, results)
+        from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
     return {**results, "folder": str(folder)}
 
 
@@ -123,13 +128,11 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{folder}: {', '.join(files)}"])
 
 
-def _check_one_process() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            "recipes run in one process in this version, and a launcher started "
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}; run clsgan train without it, or fit "
-            "CLSGANClassifier in a script of your own"
-        )
+def _joined_processes(config: RecipeConfig) -> tuple[int, int]:
+    """Number of this process, and of all, once they can speak with each other."""
+    if place()[1] > 1:
+        make_fabric(choose_device(config.estimator.get("accelerator", "auto")), "32-true")
+    return place()
 
 
 def _with_form(config: RecipeConfig, data: RunData) -> RecipeConfig:
@@ -152,12 +155,10 @@ def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
 
 def _test(model: CLSGANClassifier, data: RunData, folder: Path) -> dict[str, Any]:
     names, true = data.named(model.classes_), data.named(data.y_test)
-    probabilities = model.predict_proba(data.x_test)
-    numbers = report(names, true, probabilities)
-    run_folder.write_arrays(
-        folder / run_folder.PREDICTIONS, class_names=names, y=true, probabilities=probabilities
-    )
-    return numbers
+    probabilities = gathered(model.predict_proba, data.x_test)
+    file, arrays = folder / run_folder.PREDICTIONS, {"y": true, "probabilities": probabilities}
+    from_first(lambda: run_folder.write_arrays(file, class_names=names, **arrays))
+    return report(names, true, probabilities)
 
 
 def _draw(
@@ -191,9 +192,8 @@ def _results(
     config: RecipeConfig,
     data: RunData,
     numbers: dict[str, Any],
-    own_row: dict[str, Any],
+    model: CLSGANClassifier,
 ) -> dict[str, Any]:
-    n_unlabeled = 0 if data.x_unlab is None else len(data.x_unlab)
     return {
         "recipe": config.name,
         "error": numbers["error"],
@@ -203,11 +203,12 @@ def _results(
             "hash": data.split_hash,
             "seed": config.data.seed,
             "n_labeled": len(data.y_lab),
-            "n_unlabeled": n_unlabeled,
+            "n_unlabeled": model.n_unlabeled_,
         },
         "notes": list(data.notes),
-        "methods": [own_row],
+        "methods": [_own_row(model, numbers)],
         "report": numbers,
         "versions": versions(),
         "machine": machine(),
+        "processes": place()[1],
     }

@@ -13,7 +13,9 @@ from sklearn.model_selection import train_test_split
 
 from clsgan.config import DataConfig
 from clsgan.data import load_data
+from clsgan.sources import Unlabeled
 from clsgan.splits import split_hash, split_labels, split_name
+from clsgan.tar_shards import find_shards
 
 TEST_SHARE = 0.2  # of the labeled images of a folder, when the recipe names no test folder
 
@@ -28,6 +30,8 @@ class RunData:
         Labeled, unlabeled (None where there is none) and test rows.
     y_lab, y_test : array [N]
         Their classes.
+    pool : str or None
+        Further unlabeled rows that stay on disk: a folder, shards or an .npy file.
     class_names : dict
         What to call each class, by class.
     labeled_rows : array of int64 [n_labels]
@@ -58,6 +62,14 @@ class RunData:
     flip: bool | None = None
     layout: str | None = None
     notes: tuple[str, ...] = ()
+    pool: str | None = None
+
+    @property
+    def unlabeled(self) -> Any:
+        """All unlabeled rows, as `fit` takes them."""
+        if self.pool is None:
+            return self.x_unlab
+        return self.pool if self.x_unlab is None else Unlabeled(self.x_unlab, self.pool)
 
     def named(self, y: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
         """What the classes ``y`` [N] are called."""
@@ -95,9 +107,9 @@ def load_run_data(config: DataConfig) -> RunData:
 
 
 def _array_data(config: DataConfig) -> RunData:
-    for key in ("unlabeled", "test"):
-        if getattr(config, key) is not None:
-            raise ValueError(f"data.{key} belongs to data.name=folder, not to {config.name!r}")
+    if config.test is not None:
+        raise ValueError(f"data.test belongs to data.name=folder, not to {config.name!r}")
+    pool = _pool(config)
     images = load_data(config.name, path=config.path, root=config.root)
     rows, split = _draw(images.y_train, images.name, config)
     rest = np.delete(np.arange(len(images.y_train)), rows)
@@ -113,17 +125,18 @@ def _array_data(config: DataConfig) -> RunData:
         split_hash=split_hash(rows),
         flip=images.flip,
         layout="NHW" if images.x_train.ndim == 3 else "NHWC",
+        pool=pool,
     )
 
 
 def _folder_data(config: DataConfig) -> RunData:
-    from clsgan.photos import find_images, labelled_folder
+    from clsgan.photos import labelled_folder
 
     if config.path is None:
         raise ValueError("data.name=folder needs data.path=FOLDER, a folder of class sub-folders")
     paths, names = labelled_folder(Path(config.path))
     y = np.asarray(names)
-    more = [] if config.unlabeled is None else find_images(Path(config.unlabeled))
+    pool = _pool(config)
     train, x_test, y_test, notes = _hold_out(paths, y, config)
     index = np.unique(y[train], return_inverse=True)[1]
     rows, split = _draw(index, Path(config.path).name, config)
@@ -131,7 +144,7 @@ def _folder_data(config: DataConfig) -> RunData:
     return RunData(
         x_lab=[paths[i] for i in train[rows]],
         y_lab=y[train[rows]],
-        x_unlab=[*(paths[i] for i in train[rest]), *more] or None,
+        x_unlab=[paths[i] for i in train[rest]] or None,
         x_test=x_test,
         y_test=y_test,
         class_names={str(name): str(name) for name in np.unique(y[train])},
@@ -139,7 +152,23 @@ def _folder_data(config: DataConfig) -> RunData:
         split=split,
         split_hash=split_hash(rows),
         notes=notes,
+        pool=pool,
     )
+
+
+def _pool(config: DataConfig) -> str | None:
+    """Where further unlabeled rows lie; that something is there is told before anything runs."""
+    if config.unlabeled is None:
+        return None
+    found = find_shards(config.unlabeled)  # a pattern names no file
+    if not found and not Path(config.unlabeled).exists():
+        raise FileNotFoundError(f"there is no data.unlabeled={config.unlabeled}")
+    if not found and not Path(config.unlabeled).is_dir() and not config.unlabeled.endswith(".npy"):
+        raise ValueError(
+            f"data.unlabeled={config.unlabeled} is none of a folder of images, .tar shards and an "
+            ".npy file"
+        )
+    return config.unlabeled
 
 
 def _draw(y: npt.NDArray[Any], name: str, config: DataConfig) -> tuple[npt.NDArray[np.int64], str]:

@@ -18,6 +18,7 @@ from clsgan.runlog import METRICS_FILE
 
 CONFIG, RESULTS, MODEL = "config.yaml", "results.json", "model"
 LABELS, PREDICTIONS = "labels.npz", "test_predictions.npz"
+POOL_INDEX = "unlabeled.index"
 NUMBERS = re.compile(r"\[\n\s+([-+.,\deE\s]+?)\n\s*\]")  # a list of numbers, spread over lines
 SAMPLES, CONFUSION = "samples.png", "confusion.png"
 
@@ -257,7 +258,7 @@ def discard_unstarted(folder: Path, made: Sequence[Path]) -> None:
     """
     if (folder / METRICS_FILE).exists():
         return
-    for name in (CONFIG, LABELS):
+    for name in (CONFIG, LABELS, POOL_INDEX):
         (folder / name).unlink(missing_ok=True)
     for path in made:
         with contextlib.suppress(OSError):  # it holds something

@@ -61,6 +61,7 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     fitted["has_generator"] = estimator.generator_ is not None
     fitted["n_features_out"] = estimator._n_features_out
     fitted["validation_error"] = getattr(estimator, "validation_error_", None)
+    fitted["n_unlabeled"] = getattr(estimator, "n_unlabeled_", None)
     names = getattr(estimator, "feature_names_in_", None)
     fitted["feature_names_in"] = None if names is None else list(names)
     document = {
@@ -129,6 +130,7 @@ def restore(
         estimator.units_ = _units(tensors, estimator.spec_)
         if document["classes"] is not None:
             estimator.validation_error_ = fitted["validation_error"]
+            estimator.n_unlabeled_ = fitted.get("n_unlabeled")
             estimator.class_prior_ = tensors["class_prior"].numpy()
             _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -17,6 +17,8 @@ class Budget:
         Seconds, counted from `started`.
     started : float or None
         `time.perf_counter()` at the start of the run; now, if None.
+    agree : callable, optional
+        Seconds of this process -> those that all processes go by, asked once a step.
 
     Raises
     ------
@@ -35,6 +37,7 @@ class Budget:
         max_steps: int | None = None,
         time_limit: float | None = None,
         started: float | None = None,
+        agree: Callable[[float], float] | None = None,
     ) -> None:
         for name, value in (("max_steps", max_steps), ("time_limit", time_limit)):
             if value is not None and not (isinstance(value, Real) and value > 0):
@@ -44,6 +47,7 @@ class Budget:
         self.max_steps, self.time_limit = max_steps, time_limit
         self.started = time.perf_counter() if started is None else started
         self.first_step_at: float | None = None
+        self.agree, self.agreed = agree, 0.0
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -55,21 +59,28 @@ class Budget:
         if self.max_steps is not None:
             shares.append(step / self.max_steps)
         if self.time_limit is not None:
-            shares.append(self.elapsed() / self.time_limit)
+            seconds = self.elapsed() if self.agree is None else self.agreed
+            shares.append(seconds / self.time_limit)
         return min(max(shares), 1.0)
 
     def is_spent(self, step: int) -> bool:
         """Whether no step is left; every run makes at least one."""
+        elapsed = self._look()
         if step == 0:
-            self.first_step_at = self.elapsed()
+            self.first_step_at = elapsed
             return False
         if self.max_steps is not None and step >= self.max_steps:
             return True
         if self.time_limit is None:
             return False
-        elapsed = self.elapsed()
         a_step = (elapsed - (self.first_step_at or 0.0)) / step
         return elapsed + a_step > self.time_limit
+
+    def _look(self) -> float:
+        if self.agree is not None and self.time_limit is not None:
+            self.agreed = self.agree(self.elapsed())
+            return self.agreed
+        return self.elapsed()
 
 
 def linear(progress: float, epoch: float) -> float:

@@ -83,3 +83,13 @@ class Settings:
         on = has_unlabeled and progress >= self.unlabeled_start
         unlabeled = min(round(mine * self.unlabeled_share), mine - 1) if on else 0
         return BatchSizes(mine - unlabeled, unlabeled, self.generated_batch_size // world_size)
+
+    def check_shares(self, world_size: int) -> None:
+        """Refuse batches that so many processes cannot share alike."""
+        for name in ("batch_size", "generated_batch_size"):
+            rows = getattr(self, name)
+            if rows % world_size:
+                raise ValueError(
+                    f"{name}={rows} rows cannot be shared alike by {world_size} processes; choose "
+                    f"a multiple of {world_size}"
+                )

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class Unlabeled:
-    """Unlabeled rows for ``fit(..., X_unlab=Unlabeled(X))`` inside a cross-validation.
+    """Unlabeled rows of one source or several, as in ``fit(..., X_unlab=Unlabeled(X))``.
 
     `GridSearchCV` cuts every array of the length of X into folds, X_unlab too if it happens to
     have as many rows. An `Unlabeled` has no length, so that every fold gets all of it.
@@ -24,6 +24,8 @@ class Unlabeled:
     Parameters
     ----------
     data : any kind of input that `CLSGANClassifier.fit` takes as X_unlab
+    *more : any kind
+        Further sources; one of all may be a stream or shards, whose length must be known then.
 
     Examples
     --------
@@ -31,8 +33,8 @@ class Unlabeled:
     [[1.0, 2.0]]
     """
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    def __init__(self, data: Any, *more: Any) -> None:
+        self.data, self.more = data, more
 
 
 @dataclass

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clsgan.augment import Augment
+from clsgan.draws import SharedGenerator, own_rows
 from clsgan.pool_store import PoolStore
 
 
@@ -219,7 +220,8 @@ class Streams:
         self.prior = counts / counts.sum()
         self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
         self.unlabeled_rows = EndlessSampler(len(unlabeled), seed + 1, rank, world_size)
-        self.generator = torch.Generator(self.device).manual_seed(seed + 2 + 7919 * rank)
+        self.generator = SharedGenerator(self.device, rank, world_size)
+        self.generator.manual_seed(seed + 2)
 
     def next(self, sizes: BatchSizes) -> Batch:
         """The next batch of this process.
@@ -252,14 +254,22 @@ class Streams:
 
     def noise(self, count: int) -> Tensor:
         """Noise [count, Z] for the generator."""
-        return self.draw_noise((count, self.latent_dim), self.generator)
+        return own_rows(
+            self.generator,
+            count,
+            lambda n: self.draw_noise((n, self.latent_dim), self.generator),
+        )
 
     def generated_classes(self, y_lab: Tensor, count: int) -> Tensor:
         """Classes [count] of generated rows: those of `y_lab`, then draws from the prior."""
         extra = count - len(y_lab)
         if extra <= 0:
             return y_lab[:count]
-        drawn = torch.multinomial(self.prior, extra, replacement=True, generator=self.generator)
+        drawn = own_rows(
+            self.generator,
+            extra,
+            lambda n: torch.multinomial(self.prior, n, replacement=True, generator=self.generator),
+        )
         return torch.cat([y_lab, drawn])
 
 

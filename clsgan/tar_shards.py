@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from clsgan.decoding import Item
 from clsgan.folder_index import SUFFIXES
@@ -129,8 +129,7 @@ def count_samples(shards: list[Path]) -> tuple[int, bool]:
     known: dict[Path, int] = {}
     for folder in {shard.parent for shard in shards}:
         if (folder / INDEX).is_file():
-            stored = json.loads((folder / INDEX).read_text(encoding="utf-8")).get("shards", {})
-            known |= {folder / name: int(count) for name, count in stored.items()}
+            known |= {folder / name: count for name, count in _stored_counts(folder).items()}
     if all(shard in known for shard in shards):
         return sum(known[shard] for shard in shards), True
     first = sum(1 for _ in read_shard(shards[0]))
@@ -140,12 +139,21 @@ def count_samples(shards: list[Path]) -> tuple[int, bool]:
     return max(round(first * size / shards[0].stat().st_size), 1), False
 
 
+def _stored_counts(folder: Path) -> dict[str, int]:
+    try:
+        stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))["shards"]
+        return {str(name): max(int(count), 0) for name, count in stored.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{folder / INDEX} is damaged; delete it to count anew") from error
+
+
 def _members(path: Path, file: Any) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """Regular members, with the bytes of those that hold an image or an array."""
+    bounded: Any = _Bounded(file)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep the headers of the whole shard
+                tar.members = []  # type: ignore[attr-defined]  # it would keep all headers
                 if not member.isreg() or member.issparse():
                     continue
                 suffix = os.path.splitext(member.name)[1].lower()
@@ -154,8 +162,22 @@ def _members(path: Path, file: Any) -> Iterator[tuple[tarfile.TarInfo, bytes | N
                     raise ValueError(f"{member.name} has {member.size} bytes, too many for a row")
                 opened = tar.extractfile(member) if wanted else None
                 yield member, None if opened is None else opened.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, OverflowError) as error:
         raise ValueError(f"{path} is no uncompressed .tar file, or is damaged: {error}") from error
+
+
+class _Bounded:
+    """A file that is asked for no more bytes than it has: a header may declare any number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.tell = file, file.tell
+        self.size = os.fstat(file.fileno()).st_size
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(max(min(count, self.size - self.tell()), 0))
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(place, whence)
 
 
 def _without_image(path: Path, stem: str) -> Item:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Scalars = dict[str, Tensor]
-LEVEL_ROWS = 64
+LEVEL_ROWS = 64  # of each kind, over all processes
 FOLLOWING = 0.02  # weight of the newest batch in the running mean of class probabilities
 
 
@@ -169,7 +169,8 @@ def level_terms(
     """
     if fake is None and not (len(batch.x_unl) and objective.unlabeled_outlier_weight):
         return {}
-    labeled, unlabeled = batch.x_lab[:LEVEL_ROWS], batch.x_unl[:LEVEL_ROWS]
+    most = max(LEVEL_ROWS // fabric.world_size, 1)
+    labeled, unlabeled = batch.x_lab[:most], batch.x_unl[:most]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module
     before, level = cast(Level, level_of(average)), cast(Level, level_of(state.loss_network.module))

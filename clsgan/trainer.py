@@ -14,6 +14,7 @@ from clsgan.lipschitz import clip_weights
 from clsgan.networks import level_of
 from clsgan.objectives import loss_sensitive_generator
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
+from clsgan.processes import mean_of_all
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -69,7 +70,7 @@ def train(
     --------
     See `clsgan.estimator`, where it is called.
     """
-    meter = _Meter(log, budget)
+    meter = _Meter(fabric, log, budget)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
     validated = 0
     with _threads(fabric, budget) as after_step:
@@ -86,9 +87,10 @@ def train(
                 scalars |= update_generator(fabric, state, streams, batch, generated, settings)
             update_averages(state)
             state.step += 1
-            state.rows_seen += (sizes.labeled + sizes.unlabeled) * fabric.world_size
-            after_step(sizes.labeled + sizes.unlabeled)
-            meter.add(state.step, scalars, sizes.labeled + sizes.unlabeled)
+            rows = (sizes.labeled + sizes.unlabeled) * fabric.world_size
+            state.rows_seen += rows
+            after_step(rows)
+            meter.add(state.step, scalars, rows)
             if validate is not None and int(10 * budget.progress(state.step)) > validated:
                 validated = int(10 * budget.progress(state.step))
                 log.write(state.step, validation_error=validate(state.average_loss_network.module))
@@ -293,8 +295,8 @@ def _threads(fabric: "Fabric", budget: Budget) -> Iterator[Callable[[int], None]
 class _Meter:
     """Means of the terms between two lines of the log."""
 
-    def __init__(self, log: RunLog, budget: Budget) -> None:
-        self.log, self.budget = log, budget
+    def __init__(self, fabric: "Fabric", log: RunLog, budget: Budget) -> None:
+        self.fabric, self.log, self.budget = fabric, log, budget
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.images, self.since = 0, budget.elapsed()
@@ -312,9 +314,11 @@ class _Meter:
     def flush(self, step: int) -> None:
         if not self.sums:
             return
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        own = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        means = mean_of_all(self.fabric, own)
         if any(_is_bad(name, mean) for name, mean in means.items()):
             self._refuse()
+            raise FloatingPointError(f"training diverged in another process by step {step}")
         now = self.budget.elapsed()
         speed = self.images / max(now - self.since, 1e-9)
         self.log.write(step, **means, images_per_second=speed, seconds=now)

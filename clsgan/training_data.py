@@ -15,9 +15,10 @@ from clsgan.inputs import (
     check_same_scale,
     value_range,
 )
+from clsgan.joined_pools import join_rows
 from clsgan.labels import encode_labels, read_labels
-from clsgan.pools import IndexedPool, JoinedPool, Pool, StreamedPool
-from clsgan.sources import Skipped, is_from_files, is_image_like, load_source
+from clsgan.pools import Pool
+from clsgan.sources import Skipped, Unlabeled, is_from_files, is_image_like, load_source
 from clsgan.units import Units
 from clsgan.unlabeled_pool import open_pool
 
@@ -63,7 +64,7 @@ class TrainingData:
 
     def all_skipped(self) -> list[tuple[str, str]]:
         """Files of X and samples of the pool that could not be read until now, and why."""
-        pool = {} if isinstance(self.unlabeled, np.ndarray) else self.unlabeled.decoder.skipped
+        pool = {} if isinstance(self.unlabeled, np.ndarray) else self.unlabeled.skipped
         return list((self.skipped | pool).items())
 
 
@@ -119,7 +120,7 @@ def read_training_data(
     more = None
     if X_unlab is not None:
         more = read_unlabeled(X_unlab, spec, labeled, params, check_rows, skipped)
-    joined = _joined(unlabeled, more)
+    joined = unlabeled if more is None else join_rows([unlabeled, more])
     looked_at = joined if isinstance(joined, np.ndarray) else joined.some(LOOKED_AT)
     units = _find_units(spec, labeled, looked_at)
     reasons = {} if skipped is None else skipped.reasons
@@ -215,6 +216,10 @@ def read_unlabeled(
     Traceback (most recent call last):
     ValueError: X_unlab holds images of 1x9x9 (channels x height x width), but X of 1x8x8
     """
+    if isinstance(X_unlab, Unlabeled) and X_unlab.more:
+        sources = (X_unlab.data, *X_unlab.more)
+        each = (read_unlabeled(x, spec, labeled, params, check_rows, skipped) for x in sources)
+        return join_rows(list(each))
 
     def check(rows: Any) -> Array:
         return read_like(rows, spec, "X_unlab", check_rows)[0]
@@ -367,20 +372,6 @@ def _check_scale(
     elif not (rows.dtype == labeled.dtype == np.uint8 and spec.high == 255):  # bytes may be dark
         dtype = str(rows.dtype) if rows.dtype == np.uint8 else "float32"
         check_same_scale(value_range(rows, dtype), (spec.low, spec.high), name)
-
-
-def _joined(unlabeled: Array, more: Array | Pool | None) -> Array | Pool:
-    """Unlabeled rows of X and those of X_unlab."""
-    if more is None or len(unlabeled) == 0:
-        return unlabeled if more is None else more
-    if isinstance(more, IndexedPool):
-        return JoinedPool(unlabeled, more)
-    if isinstance(more, StreamedPool):
-        raise ValueError(
-            f"X has {len(unlabeled)} unlabeled rows, and X_unlab is a stream, which they cannot "
-            "join; put all unlabeled rows into one of the two"
-        )
-    return np.asarray(np.concatenate([unlabeled, np.asarray(more)]))
 
 
 def _as_array(X: Any, name: str) -> Array:

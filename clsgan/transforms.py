@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsgan.choices import one_of
+from clsgan.draws import own_rows
 
 
 def flip(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -245,14 +246,21 @@ def affine(
 
 def _uniform(x: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
     """One draw a sample from U(low, high): float32 [B] on the device of x."""
-    draws = torch.rand(len(x), generator=generator, device=x.device, dtype=torch.float32)
+    draws = own_rows(
+        generator,
+        len(x),
+        lambda n: torch.rand(n, generator=generator, device=x.device, dtype=torch.float32),
+    )
     return low + (high - low) * draws
 
 
 def _whole_steps(x: Tensor, generator: torch.Generator, most: int) -> Tensor:
     """One whole number a sample from -most..most: int64 [B, 1] on the device of x."""
-    size = (len(x), 1)
-    return torch.randint(-most, most + 1, size, generator=generator, device=x.device)
+    return own_rows(
+        generator,
+        len(x),
+        lambda n: torch.randint(-most, most + 1, (n, 1), generator=generator, device=x.device),
+    )
 
 
 def _at_least_float32(x: Tensor) -> torch.dtype:

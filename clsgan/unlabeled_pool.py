@@ -17,12 +17,12 @@ from clsgan.inputs import InputSpec
 from clsgan.permutation import Index
 from clsgan.pools import ENDLESS, IndexedPool, Pool, StreamedPool, shard_pool
 from clsgan.readers import IterableReader
+from clsgan.run_folder import POOL_INDEX
 from clsgan.sources import Unlabeled, is_from_files
 from clsgan.tar_shards import find_shards
 
 Array = npt.NDArray[Any]
 IN_MEMORY_BYTES = 2**26
-INDEX = "unlabeled.index"
 
 
 def open_pool(
@@ -120,9 +120,9 @@ def _folder_pool(X: Path, decoder: RowDecoder, folder: Any) -> Pool | None:
         return None
     if folder is None:
         place = tempfile.TemporaryDirectory(prefix="clsgan-")
-        file = Path(place.name, INDEX)
+        file = Path(place.name, POOL_INDEX)
     else:
-        place, file = None, Path(folder, INDEX)
+        place, file = None, Path(folder, POOL_INDEX)
         file.parent.mkdir(parents=True, exist_ok=True)
     index = FolderIndex.build(X, file)
     if len(index) * _row_bytes(decoder.spec) <= IN_MEMORY_BYTES:

@@ -150,6 +150,16 @@ def test_a_missing_or_corrupt_image_is_named(run: Path, tmp_path: Path, capsys: 
     assert str(tmp_path / "a.png") in capsys.readouterr().err
 
 
+def test_under_a_launcher_only_training_runs(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main(["recipes"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("clsgan: error (process 1 of 2): ") and "only clsgan train" in told
+
+
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         main(["train", "digit", "--debug"])

@@ -14,10 +14,14 @@ from clsgan import CLSGANClassifier
 from clsgan import unlabeled_pool as unlabeled_pool_module
 from clsgan.decoding import Item, RowDecoder, read_npy
 from clsgan.inputs import InputSpec
-from clsgan.pools import ENDLESS, IndexedPool, JoinedPool, StreamedPool, shard_pool
+from clsgan.joined_pools import JoinedPool, join_rows
+from clsgan.pool_store import PoolStore
+from clsgan.pools import ENDLESS, IndexedPool, StreamedPool, shard_pool
 from clsgan.readers import IterableReader
+from clsgan.sources import Unlabeled
 from clsgan.tar_shards import count_samples, find_shards, read_shard
 from clsgan.training_data import read_like
+from clsgan.units import Units
 from clsgan.unlabeled_pool import open_pool
 
 SPEC = InputSpec((1, 4, 4), "NHW", "uint8", 0.0, 255.0)
@@ -52,11 +56,14 @@ def write_tar(path, members):
     return path
 
 
+BOUNDS = [0, 5, 20, 21, 33, 34, 50, N]
+SIZES = {f"s{k}.tar": stop - start for k, (start, stop) in enumerate(pairwise(BOUNDS))}
+
+
 @pytest.fixture
 def shards(tmp_path):
     """Seven shards of unequal length; half of the samples are PNG, half are .npy."""
-    bounds = [0, 5, 20, 21, 33, 34, 50, N]
-    for k, (start, stop) in enumerate(pairwise(bounds)):
+    for k, (start, stop) in enumerate(pairwise(BOUNDS)):
         members = []
         for i in range(start, stop):
             array = io.BytesIO()
@@ -155,6 +162,18 @@ def test_from_a_saved_place_the_same_rows_come(pool):
         assert np.array_equal(again.take(count), expected)
 
 
+def test_reading_ahead_changes_neither_rows_nor_places(pool):
+    units = Units(np.array(127.5), np.array(127.5))
+    plain, ahead = (PoolStore(pool, units, torch.device("cpu"), 3, ahead=a) for a in (False, True))
+    for count in (8, 8, 8, 5, 5, 20):
+        assert plain.state_dict() == ahead.state_dict()
+        place = json.loads(json.dumps(ahead.state_dict()))
+        expected = plain.take(count)
+        assert torch.equal(ahead.take(count), expected)
+    ahead.load_state_dict(place)
+    assert torch.equal(ahead.take(20), expected)
+
+
 def test_processes_share_the_rows_of_one(pool):
     alone, pair = pool.stream(5), [pool.stream(5, rank, 2) for rank in range(2)]
     for _ in range(3):
@@ -201,9 +220,43 @@ def test_a_sample_is_decoded_once_a_use(shards, monkeypatch):
 
 def test_joined_rows(tmp_path):
     tail = open_pool(save_npy(tmp_path), SPEC, check)
-    pool = JoinedPool(np.full((5, 1, 4, 4), 200, np.uint8), tail)
+    pool = JoinedPool([np.full((5, 1, 4, 4), 200, np.uint8), tail])
     drawn = numbers(pool.stream(0).take(N + 5))
     assert sorted(drawn) == [*range(N), *[200] * 5]
+
+
+def blended(tmp_path, shards):
+    """Five rows in memory, sixty in a file and as many, numbered alike, in shards."""
+    (shards / "shards.json").write_text(json.dumps({"shards": SIZES}))
+    held = np.full((5, 1, 4, 4), 200, np.uint8)
+    behind = [open_pool(X, SPEC, check) for X in (save_npy(tmp_path), shards)]
+    behind[1].buffer_rows = 17
+    return join_rows([held, join_rows(behind)])
+
+
+def test_rows_in_memory_in_a_file_and_in_shards_are_one_pool(tmp_path, shards):
+    pool = blended(tmp_path, shards)
+    stream = pool.stream(0)
+    assert len(pool) == 2 * N + 5
+    for _ in range(2):
+        assert sorted(numbers(stream.take(2 * N + 5))) == sorted([*range(N), *range(N), *[200] * 5])
+    alone, pair = pool.stream(5), [pool.stream(5, rank, 2) for rank in range(2)]
+    for _ in range(3):
+        parts = [numbers(stream.take(8)) for stream in pair]
+        assert np.stack(parts, axis=1).ravel().tolist() == numbers(alone.take(16))
+    place = json.loads(json.dumps(alone.state_dict()))
+    again = pool.stream(5)
+    again.load_state_dict(place)
+    assert numbers(again.take(40)) == numbers(alone.take(40))
+
+
+def test_streams_that_cannot_be_joined_are_refused(shards):
+    held, stream = images()[:, None], open_pool(Stream(), SPEC, check)
+    with pytest.raises(ValueError, match="does not tell its length"):
+        join_rows([held, stream])
+    with pytest.raises(ValueError, match="two streams"):
+        join_rows([open_pool(shards, SPEC, check)] * 2)
+    assert join_rows([held[:0], stream]) is stream
 
 
 def test_a_generator_is_refused():
@@ -263,7 +316,10 @@ def test_hostile_shards(tmp_path):
     path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(ValueError, match="too many for a row"):
         list(read_shard(path))
-    for content in (b"not a tar" * 200, whole[:1536], b"\x1f\x8b" + bytes(2000)):
+    longname, pax = tarfile.TarInfo("././@LongLink"), tarfile.TarInfo("x")
+    longname.type, pax.type, longname.size, pax.size = b"L", b"x", 2**62, 2**70
+    monsters = [entry.tobuf(tarfile.GNU_FORMAT) for entry in (longname, pax)]
+    for content in (b"not a tar" * 200, whole[:1536], b"\x1f\x8b" + bytes(2000), *monsters):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"bad\.tar is no uncompressed .tar file"):
             list(read_shard(path))
@@ -274,8 +330,10 @@ def test_npy_bytes_that_declare_more_than_they_hold():
     np.save(buffer, np.zeros((2, 3), np.float32))
     good = buffer.getvalue()
     assert read_npy(good).shape == (2, 3)
+    nasty = [good[:10] + b"(" * (len(good) - 10), good[:10] + b"{'a': (1," + b"\n" * 110]
+    nasty += [good.replace(b"(2, 3)", b"[2, 3]"), good.replace(b"'<f4'", b"[1,2]"), good[:8]]
     huge = good.replace(b"(2, 3)", b"(2, 3" + b"0" * 12 + b")").replace(b" " * 12, b"", 1)
-    for bad in (huge, good[:-1], good + b"x", good.replace(b"<f4", b"|O8")):
+    for bad in (huge, good[:-1], good + b"x", good.replace(b"<f4", b"|O8"), *nasty):
         with pytest.raises(ValueError):
             read_npy(bad)
 
@@ -300,7 +358,7 @@ def test_skipping_counts_and_lists(tmp_path):
     pool = bad_pool(tmp_path, "skip")
     drawn = numbers(pool.stream(0).take(20))
     assert len(drawn) == 20 and set(drawn) == set(range(20)) - {3, 7, 9}
-    assert sorted(name.rsplit("/")[-1] for name in pool.decoder.skipped) == ["3.png", "7.png", "9"]
+    assert sorted(name.rsplit("/")[-1] for name in pool.skipped) == ["3.png", "7.png", "9"]
 
 
 def test_nothing_that_can_be_read(tmp_path):
@@ -376,7 +434,12 @@ def test_fit_leaves_out_labeled_files(tmp_path):
         model.set_params(on_error="raise").fit(paths, ["a"] * 6 + ["b"] * 6)
 
 
-def test_a_stream_and_unlabeled_rows_in_x(labeled, shards):
+def test_shards_and_unlabeled_rows_in_x(labeled, shards):
     X, y = labeled
-    with pytest.raises(ValueError, match="put all unlabeled rows into one"):
-        CLSGANClassifier(max_steps=2).fit(X, np.where(np.arange(20) < 10, y, -1), shards)
+    y = np.where(np.arange(20) < 10, y, -1)
+    model = CLSGANClassifier(max_steps=2, batch_size=32, random_state=0).fit(X, y, shards)
+    assert model.n_unlabeled_ == 10 + count_samples(find_shards(shards))[0]
+    both = model.fit(X[:10], y[:10], Unlabeled(X[10:], shards)).n_unlabeled_
+    assert both == model.n_unlabeled_
+    with pytest.raises(ValueError, match="does not tell its length"):
+        model.fit(X, y, Stream())

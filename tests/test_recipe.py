@@ -16,6 +16,7 @@ from clsgan.config import DataConfig, load_recipe
 from clsgan.data import load_data
 from clsgan.estimator import CLSGANClassifier
 from clsgan.finished_run import evaluate_run
+from clsgan.packing import pack_folder
 from clsgan.recipe import run_recipe, summary
 from clsgan.run_data import RunData, load_run_data
 from clsgan.run_folder import read_arrays, read_json
@@ -197,14 +198,32 @@ def test_an_albumentations_pipeline_as_a_file_or_in_the_recipe(
     assert again["report"] == results["report"]
 
 
-def test_under_a_launcher_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"one process in this version.*WORLD_SIZE=2"):
-        # refused before the data are read: their number of labels would be refused too
-        run_recipe(load_recipe("digits", [f"run={tmp_path}/a", "data.labels=5"]), verbose=0)
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    run_recipe(load_recipe("digits", [*QUICK, f"run={tmp_path}/a", "baselines=[]"]), verbose=0)
+@pytest.mark.parametrize("kind", ["npy", "folder", "shards"])
+def test_further_unlabeled_images_stay_on_disk(tmp_path: Path, kind: str) -> None:
+    images = (load_data("digits").x_train[:50] * 15).astype(np.uint8)
+    where = {"npy": tmp_path / "x.npy", "folder": tmp_path / "more", "shards": tmp_path / "tars"}
+    np.save(where["npy"], images // 15)
+    (tmp_path / "more").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "more" / f"{i}.png")
+    pack_folder(tmp_path / "more", tmp_path / "tars", shard_images=20)
+    given = [*QUICK, f"run={tmp_path}/a", "baselines=[supervised]"]
+    results = run_recipe(load_recipe("digits", [*given, f"data.unlabeled={where[kind]}"]), 0)
+    plain = len(load_data("digits").x_train) - 100
+    assert results["split"]["n_unlabeled"] == plain + 50
+    assert load_recipe(tmp_path / "a" / "config.yaml").data.unlabeled == str(where[kind])
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [("gone", FileNotFoundError, "there is no"), ("x.csv", ValueError, "none of a folder")],
+)
+def test_unlabeled_images_that_are_none(
+    tmp_path: Path, name: str, error: type[Exception], message: str
+) -> None:
+    (tmp_path / "x.csv").touch()
+    with pytest.raises(error, match=message):
+        load_run_data(load_recipe("digits", [f"data.unlabeled={tmp_path / name}"]).data)
 
 
 def test_without_a_generator_there_is_no_grid(tmp_path: Path) -> None:

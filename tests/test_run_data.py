@@ -79,8 +79,9 @@ def test_a_folder_with_few_labels_and_more_images(photos: Path) -> None:
         name="folder", path=str(photos), labels=4, unlabeled=str(flat), test=str(test)
     )
     data = load_run_data(config)
-    assert len(data.x_lab) == 4 and len(data.x_unlab) == 16 + 10 and len(data.x_test) == 20
-    assert data.notes == ()
+    assert len(data.x_lab) == 4 and len(data.x_unlab) == 16 and len(data.x_test) == 20
+    assert data.notes == () and data.pool == str(flat)
+    assert data.unlabeled.data == data.x_unlab and data.unlabeled.more == (str(flat),)
 
 
 def test_what_cannot_be_split_is_explained(photos: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from clsgan.run_folder import (
     CONFIG,
+    POOL_INDEX,
     claim_run_folder,
     discard_unstarted,
     read_arrays,
@@ -130,3 +131,10 @@ def test_only_folders_made_for_the_run_are_removed(tmp_path: Path) -> None:
     discard_unstarted(*claim_run_folder("digits", tmp_path / "mine" / "a" / "b"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_the_index_of_a_pool_goes_with_a_run_that_never_began(tmp_path: Path) -> None:
+    folder, made = claim_run_folder("digits", tmp_path / "a")
+    (folder / POOL_INDEX).touch()
+    discard_unstarted(folder, made)
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from clsgan.draws import own_rows
 from clsgan.streams import Batch, BatchSizes, EndlessSampler, RowStore, Streams
 
 CPU = torch.device("cpu")
@@ -18,7 +19,8 @@ def keep(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shake(x: Tensor, generator: torch.Generator) -> Tensor:
-    return x + torch.rand(x.shape, generator=generator)
+    shape = x.shape[1:]
+    return x + own_rows(generator, len(x), lambda n: torch.rand(n, *shape, generator=generator))
 
 
 def images(n: int, channels: int = 3, seed: int = 0) -> Tensor:
@@ -196,6 +198,11 @@ def test_two_ranks_together_train_on_the_rows_of_one_process() -> None:
     for name in ("x_lab", "y_lab"):
         parts = torch.cat([getattr(batch, name) for batch in ranks])
         assert parts.flatten().sort().values.equal(getattr(alone, name).flatten().sort().values)
+    whole = make_streams(augment=shake).next(BatchSizes(6, 8, 8))
+    parts = [make_streams(augment=shake, rank=r, world_size=2).next(half) for r in range(2)]
+    for name in ("x_lab", "y_lab", "x_unl", "x_teacher", "z", "y_gen"):
+        for rank, part in enumerate(parts):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[rank::2]), name
     assert not torch.equal(ranks[0].z, ranks[1].z)
     assert not set(ranks[0].x_unl.flatten().tolist()) & set(ranks[1].x_unl.flatten().tolist())
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clsgan.draws import own_rows
+
 
 def gradient_norms(network: Callable[[Tensor], Any], x: Tensor) -> Tensor:
     """Norm of the gradient of each row's loss or score with respect to the row.
@@ -119,7 +121,11 @@ def interpolates(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tens
         raise ValueError(
             f"interpolates need matched rows; real are {list(real.shape)}, fake {list(fake.shape)}"
         )
-    drawn = torch.rand(len(real), generator=generator, device=generator.device, dtype=real.dtype)
+    drawn = own_rows(
+        generator,
+        len(real),
+        lambda n: torch.rand(n, generator=generator, device=generator.device, dtype=real.dtype),
+    )
     share = drawn.to(real.device).reshape(-1, *[1] * (real.dim() - 1))
     return share * real.detach() + (1 - share) * fake.detach()
 

@@ -1,10 +1,12 @@
 """Loss networks: x -> (logits a_k(x), features)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from clsgan.choices import one_of
 from clsgan.networks.shapes import LinearHead, check_input_shape, check_widths, image_shape
 from clsgan.networks.small_maps import SmallMapConv2d
 from clsgan.networks.whitening import WhiteningStem
@@ -30,8 +32,9 @@ class SmallLossNetwork(nn.Module):
     n_classes : int
     widths : sequence of int, default=(32, 64, 128)
         Channels of the stages. Multiples of 32 suit the hardware.
-    norm : bool, default=True
-        Whether there is batch norm; critics under a penalty do without.
+    norm : bool or {"batch", "group", "none"}, default=True
+        True is "batch", False is "none": critics under a penalty do without. A group norm has at
+        most 8 groups; a row's scores then depend on no other row, in training too.
 
     Attributes
     ----------
@@ -51,10 +54,13 @@ class SmallLossNetwork(nn.Module):
         n_classes: int,
         *,
         widths: Sequence[int] = (32, 64, 128),
-        norm: bool = True,
+        norm: bool | str = True,
     ) -> None:
         super().__init__()
         widths = check_widths("widths", widths)
+        if isinstance(norm, bool):
+            norm = "batch" if norm else "none"
+        make_norm = one_of("norm", norm, NORMS)
         self.stem = WhiteningStem(image_shape(input_shape, "small"))
         channels, size = self.stem.out_channels, self.stem.out_size
         stages = []
@@ -62,7 +68,7 @@ class SmallLossNetwork(nn.Module):
             longest = max(20 >> i, 3)
             pool = (1 + (size[0] > longest), 1 + (size[1] > longest))
             size = (size[0] // pool[0], size[1] // pool[1])
-            stages.append(_small_stage(channels, width, pool, norm))
+            stages.append(_small_stage(channels, width, pool, make_norm))
             channels = width
         self.stages = nn.Sequential(*stages)
         self.num_features = channels
@@ -85,17 +91,35 @@ class SmallLossNetwork(nn.Module):
         return logits, features
 
 
-def _small_stage(channels: int, width: int, pool: tuple[int, int], norm: bool) -> nn.Sequential:
+def _small_stage(
+    channels: int, width: int, pool: tuple[int, int], make_norm: Callable[[int], nn.Module]
+) -> nn.Sequential:
     pooling = [nn.MaxPool2d(pool)] if max(pool) > 1 else []
+    bias = make_norm is _no_norm
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=not norm),
+        nn.Conv2d(channels, width, 3, padding=1, bias=bias),
         *pooling,
-        nn.BatchNorm2d(width) if norm else nn.Identity(),
+        make_norm(width),
         nn.GELU(),
-        SmallMapConv2d(width, width, bias=not norm),
-        nn.BatchNorm2d(width) if norm else nn.Identity(),
+        SmallMapConv2d(width, width, bias=bias),
+        make_norm(width),
         nn.GELU(),
     )
+
+
+def _group_norm(width: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(8, width), width)
+
+
+def _no_norm(width: int) -> nn.Module:
+    return nn.Identity()
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": _group_norm,
+    "none": _no_norm,
+}
 
 
 # (kernel, stride, channels) of each convolution in Table 1 of the paper.

@@ -79,3 +79,13 @@ def test_wide_resnet_28_2_has_the_usual_size():
     layers = convolutions(network)
     assert sum(kernel == 3 for kernel, _, _, _ in layers) == 25
     assert [channels for kernel, _, _, channels in layers if kernel == 1] == [32, 64, 128]
+
+
+def test_a_group_norm_keeps_rows_apart_in_training() -> None:
+    network = SmallLossNetwork((1, 8, 8), 10, widths=(8, 12, 16), norm="group").train()
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole, part = network(x)[0], network(x[:2])[0]
+    torch.testing.assert_close(whole[:2], part)
+    assert not any("running" in name for name, _ in network.named_buffers())
+    with pytest.raises(ValueError, match="norm='grup' is not known; did you mean 'group'"):
+        SmallLossNetwork((1, 8, 8), 10, norm="grup")

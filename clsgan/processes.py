@@ -1,0 +1,227 @@
+"""Work that several processes of one run share: who writes, what all agree on, how rows gather."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, distributed, nn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+
+
+class OtherProcessError(ConnectionError):
+    """This process stopped because another one did; what happened is said there.
+
+    Examples
+    --------
+    >>> str(OtherProcessError("process 0 stopped"))
+    'process 0 stopped'
+    """
+
+
+def place() -> tuple[int, int]:
+    """This process's number, and how many processes a launcher started.
+
+    Returns
+    -------
+    rank, world_size : int
+
+    Raises
+    ------
+    ValueError
+        If what a launcher left in the environment is not a number.
+
+    Examples
+    --------
+    >>> place()
+    (0, 1)
+    """
+    if _together():
+        return distributed.get_rank(), distributed.get_world_size()
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Let the first process do something, and hand what it gives to all.
+
+    Parameters
+    ----------
+    make : callable
+        Called in process 0 alone; what it gives is sent pickled.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    OtherProcessError
+        In the other processes, if `make` failed; in the first its own error.
+
+    Examples
+    --------
+    >>> from_first(lambda: 3)
+    3
+    """
+    if not _together():
+        return make()
+    answer: list[Any] = [None, None]
+    if distributed.get_rank() == 0:
+        try:
+            answer[0] = make()
+        except BaseException as error:
+            distributed.broadcast_object_list([None, f"{type(error).__name__}: {error}"])
+            raise
+    distributed.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise OtherProcessError(f"process 0 stopped: {answer[1]}")
+    value: T = answer[0]
+    return value
+
+
+def gathered(work: Callable[[Any], Array], rows: Any) -> Array:
+    """Apply a function to rows, each process to its part; all get the whole, in order.
+
+    Parameters
+    ----------
+    work : callable
+        Rows [n, ...] -> array [n, ...], row by row, such as `CLSGANClassifier.predict_proba`.
+    rows : array or sequence
+        The same in every process, and at least one.
+
+    Returns
+    -------
+    array [N, ...]
+
+    Examples
+    --------
+    >>> gathered(lambda rows: 2 * rows, np.arange(3))
+    array([0, 2, 4])
+    """
+    if not _together():
+        return work(rows)
+    rank, size = place()
+    bounds = [len(rows) * i // size for i in range(size + 1)]
+    mine = rows[bounds[rank] : bounds[rank + 1]]
+    parts: list[Any] = [None] * size
+    distributed.all_gather_object(parts, work(mine) if len(mine) else None)
+    return np.concatenate([part for part in parts if part is not None])
+
+
+def agreed_seconds(fabric: "Fabric") -> Callable[[float], float] | None:
+    """What makes all processes go by the clock of the first.
+
+    Parameters
+    ----------
+    fabric : Fabric
+
+    Returns
+    -------
+    callable or None
+        For `clsgan.schedules.Budget`; None where there is one process.
+
+    Examples
+    --------
+    >>> from clsgan.devices import make_fabric
+    >>> agreed_seconds(make_fabric("cpu", "32-true")) is None
+    True
+    """
+    if fabric.world_size == 1:
+        return None
+
+    def agree(seconds: float) -> float:
+        told = torch.tensor(seconds, dtype=_exact(fabric), device=fabric.device)
+        distributed.broadcast(told, src=0)
+        return float(told)
+
+    return agree
+
+
+def average_buffers(fabric: "Fabric", *networks: nn.Module | None) -> None:
+    """Give all processes the mean of their running statistics, so that they predict alike.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    *networks : nn.Module or None
+        Whose parameters are the same in all processes. Changed in place.
+
+    Examples
+    --------
+    >>> from clsgan.devices import make_fabric
+    >>> average_buffers(make_fabric("cpu", "32-true"), nn.BatchNorm1d(2), None)
+    """
+    if fabric.world_size == 1:
+        return
+    for network in networks:
+        for buffer in [] if network is None else network.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(cast(Tensor, fabric.all_reduce(buffer.clone(), reduce_op="mean")))
+
+
+def mean_of_all(fabric: "Fabric", values: dict[str, float]) -> dict[str, float]:
+    """Means over all processes of scalars that each has.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    values : dict of float
+        Of the same names in all processes.
+
+    Returns
+    -------
+    dict of float
+
+    Examples
+    --------
+    >>> from clsgan.devices import make_fabric
+    >>> mean_of_all(make_fabric("cpu", "32-true"), {"loss": 2.0})
+    {'loss': 2.0}
+    """
+    if fabric.world_size == 1:
+        return values
+    own = torch.tensor(list(values.values()), device=fabric.device, dtype=_exact(fabric))
+    together = cast(Tensor, fabric.all_reduce(own, reduce_op="mean"))
+    return dict(zip(values, together.tolist(), strict=True))
+
+
+@contextmanager
+def lost_process_explained() -> Iterator[None]:
+    """Say that another process is gone where a block fails for that reason.
+
+    Raises
+    ------
+    OtherProcessError
+
+    Examples
+    --------
+    >>> with lost_process_explained():
+    ...     pass
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _together():
+            raise
+        if not any(word in str(error) for word in _LOST):
+            raise
+        raise OtherProcessError(f"another process is gone, see its error: {error}") from error
+
+
+def _exact(fabric: "Fabric") -> torch.dtype:
+    return torch.float32 if fabric.device.type == "mps" else torch.float64
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+_LOST = ("Connection closed", "Connection reset", "gloo", "NCCL", "Broken pipe", "store")
