@@ -68,8 +68,8 @@ class CLSGANClassifier(
         "auto" takes the system's own.
     penalty_weight : float, optional
         None takes the system's own; else 10 for "gp", 0.1 for "max", 1 for the others.
-    one_sided : bool
-        Whether norms below 1 are free in "gp".
+    one_sided : bool, optional
+        Whether norms below 1 are free in "gp". None takes the system's own, else False.
     steepest_buffer : int
         How many of the steepest points "max" looks at again in the next step.
     clip : "auto", float or None
@@ -209,7 +209,7 @@ class CLSGANClassifier(
         objective_options: Mapping[str, Any] | None = None,
         penalty: str | None = "auto",
         penalty_weight: float | None = None,
-        one_sided: bool = False,
+        one_sided: bool | None = None,
         steepest_buffer: int = 0,
         clip: str | float | None = "auto",
         spectral_norm: bool = False,

@@ -17,7 +17,7 @@ from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
-from clsgan.objectives.gan_systems import OUTPUTS
+from clsgan.objectives.system_row import OUTPUTS
 from clsgan.streams import NOISES
 from clsgan.units import Units
 
