@@ -57,7 +57,7 @@ class Job:
 class Entry:
     """Jobs of every combination; an entry of a plan. No variants: all of the study.
 
-    `estimate` is the seconds of a job that is bounded by steps.
+    `estimate` is the seconds that a job takes; without it the budget's, or a guess.
     """
 
     study: str = "systems"
@@ -66,7 +66,7 @@ class Entry:
     seeds: list[int] = field(default_factory=lambda: [0])
     steps: int | None = None
     seconds: float | None = None
-    estimate: float = SECONDS_GUESSED
+    estimate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def jobs_of(entry: Entry, studies: Studies) -> list[tuple[Job, float]]:
         one_of("variant", variant, dict(study.variants))
     if (entry.steps is None) == (entry.seconds is None):
         raise ValueError(f"an entry of {entry.study} needs either steps or seconds")
-    takes = entry.estimate if entry.seconds is None else entry.seconds + SECONDS_AROUND
+    budgeted = SECONDS_GUESSED if entry.seconds is None else entry.seconds + SECONDS_AROUND
+    takes = entry.estimate or budgeted
     return [
         (Job(entry.study, entry.data, variant, seed, entry.steps, entry.seconds), takes)
         for seed in entry.seeds

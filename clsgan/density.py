@@ -22,7 +22,7 @@ from clsgan.inputs import from_nchw
 from clsgan.model_folder import read_model, write_model
 from clsgan.networks import level_of
 from clsgan.objectives.system_row import OUTPUTS
-from clsgan.saving import DESIGN, describe, restore
+from clsgan.saving import DESIGN, describe, kept_on_error, restore
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_density_data, read_like
@@ -207,10 +207,11 @@ class LSGAN(DensityMixin, BaseEstimator):
         """
         started = time.perf_counter()
         params = self.all_params()
-        data = read_density_data(X, params, self._check_rows)
-        settings = resolve_density_settings(params, data.spec)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 8))
-        fitted = fit_networks(data, settings, params, seed, started)
+        with kept_on_error(self):
+            data = read_density_data(X, params, self._check_rows)
+            settings = resolve_density_settings(params, data.spec)
+            seed = int(check_random_state(self.random_state).randint(2**31 - 8))
+            fitted = fit_networks(data, settings, params, seed, started)
         self._remember(data, settings, fitted, params, started)
         return self
 

@@ -104,7 +104,7 @@ def test_modes_are_counted_as_a_loop_would(parts: Any) -> None:
     near = np.zeros(25)
     for sample in samples:
         distances = [np.hypot(*(sample - centre)) for centre in centres]
-        if min(distances) < 0.3:
+        if min(distances) < 0.6:
             good, near[int(np.argmin(distances))] = good + 1, near[int(np.argmin(distances))] + 1
     counts = sum(count >= 0.1 * len(samples) / 25 for count in near)
     found = toys.modes(samples, centres)
@@ -175,11 +175,13 @@ def test_the_plan_is_valid_fits_in_its_time_and_starts_with_the_toys(
     assert parts.script.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = float(lines[-1].split("about ")[1].split()[0])
-    assert 0 < hours <= 5.5 and "grid25" in lines[70]
+    assert 0 < hours <= 5 and "grid25" in lines[70]
     entries = OmegaConf.load(plan)
     assert {entry.study for entry in entries} == set(parts.studies.STUDIES)
-    order = [entry.data in parts.toys.TOYS for entry in entries]
-    assert order == sorted(order, reverse=True)
+    large = [entry.data not in {"digits", *parts.toys.TOYS} for entry in entries]
+    assert large == sorted(large)
+    plan = BENCHMARKS / "objectives_long.yaml"
+    assert parts.script.main(["--plan", str(plan), "--out", str(tmp_path), "--dry-run"]) == 0
 
 
 def test_a_job_that_is_done_is_not_run_again_unless_its_arguments_changed(

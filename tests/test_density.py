@@ -140,6 +140,14 @@ def test_every_possible_pair_beyond_divergence_trains(critic, gaussians):
     assert trained == (20 if critic == "bce" else 12)
 
 
+def test_rmsprop_takes_its_own_steps(gaussians):
+    models = [
+        LSGAN("hinge", optimizer=name, **SMALL).fit(gaussians) for name in ("adam", "rmsprop")
+    ]
+    assert all(is_finite(model) for model in models)
+    assert not np.array_equal(*[model.sample(9, random_state=0) for model in models])
+
+
 def test_the_norm_of_the_generators_gradient_is_logged_on_demand(gaussians):
     plain, logged = (
         LSGAN("hinge", log_gradients=on, **SMALL).fit(gaussians) for on in (False, True)
@@ -270,6 +278,16 @@ def test_divergence_names_the_step_and_the_term(gaussians):
     with pytest.raises(FloatingPointError, match=r"(critic|generator) = .*nan.* at step [12]"):
         model.fit(gaussians)
     assert np.array_equal(model.score_samples(gaussians), before)
+
+
+def test_a_fit_that_fails_leaves_the_fitted_model_whole(gaussians):
+    model = LSGAN(**SMALL).fit(gaussians)
+    before = model.score_samples(gaussians[:9])
+    model.set_params(learning_rate=-1.0)
+    with pytest.raises(ValueError, match="learning_rate=-1"):
+        model.fit(np.ones((9, 3)))
+    assert model.n_features_in_ == 2
+    assert np.array_equal(model.score_samples(gaussians[:9]), before)
 
 
 def test_weights_that_the_last_step_ruined_are_not_kept(gaussians, monkeypatch):
