@@ -111,8 +111,9 @@ CONSISTENCY = {
     f"lambda={weight:g}": {"objective_options": {"hinge_weight": weight, "output": "softplus"}}
     for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 }
+WITHOUT_GENERATOR_STEP = "without the generator's step"
 PENALTIES: dict[str, Arguments] = {
-    "no generator step": {"critic_steps": 10**6},
+    WITHOUT_GENERATOR_STEP: {"critic_steps": 10**6},
     "weight decay": DECAY,
     "clipping": {"clip": 0.1},
     "spectral norm": {"spectral_norm": True},
@@ -234,7 +235,10 @@ def consist(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict
 
 
 def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a step with each penalty against one without, in turns; medians."""
+    """Seconds of a step with each penalty against one without, in turns; medians.
+
+    The share is that of the penalty in its step; of the generator's step, that in one with neither.
+    """
     rows, _ = load(job, options)
     seconds: dict[str, list[float]] = {name: [] for name in ("none", *PENALTIES)}
     for _ in range(SHARE_REPEATS):
@@ -243,8 +247,10 @@ def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[s
             model = fitted(job, given, rows)
             times.append(settings_of(job, given)["batch_size"] / model.images_per_second_)
     terms = {name: {"seconds": median(times)} for name, times in seconds.items()}
-    for term in terms.values():
-        term["share"] = 1 - terms["none"]["seconds"] / term["seconds"]
+    none = terms["none"]["seconds"]
+    for name, term in terms.items():
+        less = name == WITHOUT_GENERATOR_STEP
+        term["share"] = 1 - (term["seconds"] / none if less else none / term["seconds"])
     facts = {"config": settings_of(job, arguments), "steps": job.steps, "seconds": None}
     return facts | {"measures": {"terms": terms}, "repeats": seconds}
 
