@@ -32,9 +32,9 @@ TOY: Arguments = {
 }
 IMAGES: Arguments = {
     "loss_network": "small",
-    "loss_network_options": {"widths": [32, 64, 64], "norm": False},
+    "loss_network_options": {"widths": [16, 32, 64], "norm": False},
     "generator": "small",
-    "generator_options": {"widths": [64, 32, 16]},
+    "generator_options": {"widths": [32, 16, 16]},
     "latent_dim": 64,
     "batch_size": 64,
     "optimizer": "adam",
@@ -52,6 +52,7 @@ PLAIN: Arguments = {"penalty": None, "critic_steps": 1}
 DECAY: Arguments = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
 SYSTEMS: dict[str, Arguments] = {
     "ls_gan": {"objective": "ls_gan"},
+    "ls_gan_1step": {"objective": "ls_gan", "critic_steps": 1},
     "ls_gan_weight_decay": {"objective": "ls_gan", **PLAIN, **DECAY},
     "gls_gan": {"objective": "gls_gan"},
     "gls_gan_elu": {"objective": "gls_gan", "objective_options": {"cost": "elu"}},

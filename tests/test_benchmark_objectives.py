@@ -88,7 +88,7 @@ def test_a_study_without_batch_norm_leaves_it_out_where_it_says(parts: Any) -> N
     given = parts.studies.LEAST_SQUARES[job.variant]
     settings = parts.studies.settings_of(job, given)
     assert settings["generator_options"] == {"norm": False}
-    assert settings["loss_network_options"] == {"widths": [32, 64, 64], "norm": True}
+    assert settings["loss_network_options"] == {"widths": [16, 32, 64], "norm": True}
 
 
 def test_modes_are_counted_as_a_loop_would(parts: Any) -> None:
