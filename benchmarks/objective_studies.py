@@ -108,8 +108,14 @@ GENERALISATION: dict[str, Arguments] = {
     "max": {"penalty": "max"},
     "spectral_norm": {"penalty": None, "spectral_norm": True},
 }
+# The margin is the distance itself: with a gradient penalty at 1 the loss network can just keep it.
+# The penalty grows with lambda, or it would lose to the hinge.
 CONSISTENCY = {
-    f"lambda={weight:g}": {"objective_options": {"hinge_weight": weight, "output": "softplus"}}
+    f"lambda={weight:g}": {
+        "objective_options": {"hinge_weight": weight, "output": "absolute"},
+        "margin_scale": 1.0,
+        "penalty_weight": 10 * max(weight, 1.0),
+    }
     for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 }
 WITHOUT_GENERATOR_STEP = "without the generator's step"

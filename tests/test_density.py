@@ -158,7 +158,7 @@ def test_the_norm_of_the_generators_gradient_is_logged_on_demand(gaussians):
 
 
 def test_a_nonnegative_loss_is_never_below_zero(gaussians):
-    for output in ("relu", "softplus"):
+    for output in ("relu", "softplus", "absolute"):
         model = LSGAN(objective_options={"output": output}, **SMALL).fit(gaussians)
         assert (model.score_samples(gaussians) <= 0).all()
 

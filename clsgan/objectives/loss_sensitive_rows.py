@@ -117,8 +117,8 @@ def check_loss_sensitive(options: Options) -> None:
     if weight is not None and options["output"] == "unbounded":
         raise ValueError(
             f"hinge_weight={weight!r} keeps the first term of eq. 6, E[L(x)], which has no minimum "
-            "over unbounded losses: lowering all of them changes no hinge; choose output='softplus'"
-            " or 'relu', or leave the term out (hinge_weight=None, Lemma 1)"
+            "over unbounded losses: lowering all of them changes no hinge; choose another output, "
+            "such as 'absolute', or leave the term out (hinge_weight=None, Lemma 1)"
         )
 
 

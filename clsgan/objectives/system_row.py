@@ -133,9 +133,11 @@ def _identity(values: Tensor) -> Tensor:
 
 
 # What keeps the losses of an unconditional network >= 0. The published code has a ReLU, which can
-# die: where every loss is 0, nothing has a gradient. A softplus cannot.
+# die: where every loss is 0, nothing has a gradient. A softplus all but does beside the first term
+# of eq. 6, which pulls all losses down to where its slope is gone. An absolute value cannot.
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "unbounded": _identity,
     "relu": torch.relu,
     "softplus": F.softplus,
+    "absolute": torch.abs,
 }
