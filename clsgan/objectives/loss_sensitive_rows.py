@@ -38,6 +38,7 @@ def build_cost(options: Options) -> Cost:
 
     Examples
     --------
+    >>> import torch
     >>> build_cost({"cost": "leaky", "slope": -1.0})(torch.tensor([-2.0]))
     tensor([2.])
     """

@@ -77,6 +77,7 @@ class SystemRow:
 
     Examples
     --------
+    >>> from clsgan.objectives import SYSTEMS
     >>> SYSTEMS["least_squares"].options["b"]
     1.0
     """
@@ -102,6 +103,7 @@ class System:
 
     Examples
     --------
+    >>> from clsgan.objectives import build_system
     >>> one, e = torch.ones(2), torch.zeros(2)
     >>> build_system("wgan").critic(Pairs(one, 3 * one, e, e, e, e))
     tensor([-2., -2.])
