@@ -138,6 +138,10 @@ DENSITY_ROWS: dict[str, Any] = {
     "latent_dim": 16,
 }
 PENALTY_WEIGHTS = {"direct": 1.0, "direct_squared": 1.0, "gp": 10.0, "max": 0.1}
+WITHOUT_CLASSES = {
+    "output": "the losses of the classes are never below 0",
+    "hinge_weight": "it is the parameter hinge_weight, beside the labeled term",
+}
 LIKE_PAPER = ("paper", "cls_gan")
 WHOLE_NUMBERS = (
     ("batch_size", 2),
@@ -182,6 +186,7 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     """
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
+    _check_class_options(params)
     objective = build_objective(params["objective"], params["objective_options"], **changes)
     training = dict(_training_defaults(params, spec, n_rows))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
@@ -235,6 +240,7 @@ def resolve_density_settings(params: Mapping[str, Any], spec: InputSpec) -> Sett
     if params["generator"] is None:
         raise ValueError("generator=None is not valid; every system needs a generator")
     control = resolve_control(params, objective, has_generator=True)
+    control["log_gradients"] = bool(params["log_gradients"])
     return Settings(objective=objective, conditional=False, **training, **control)
 
 
@@ -262,7 +268,7 @@ def resolve_control(
 
     Examples
     --------
-    >>> params = {"penalty": "auto", "penalty_weight": None, "one_sided": False, "clip": "auto",
+    >>> params = {"penalty": "auto", "penalty_weight": None, "one_sided": None, "clip": "auto",
     ...           "steepest_buffer": 0, "spectral_norm": False, "critic_steps": None}
     >>> resolve_control(params, build_objective("lipschitz_gan"), True)["penalty"]
     'max'
@@ -278,10 +284,12 @@ def resolve_control(
     penalty = control["penalty"]
     if penalty is not None:
         one_of("penalty", penalty, PENALTIES)
+    kept = own if penalty == own.get("penalty") else {}
     if control["penalty_weight"] is None:
-        kept = own.get("penalty_weight") if penalty == own.get("penalty") else None
         default = PENALTY_WEIGHTS.get(penalty, 0.0) if penalty else 0.0
-        control["penalty_weight"] = default if kept is None else kept
+        control["penalty_weight"] = kept.get("penalty_weight", default)
+    if control["one_sided"] is None:
+        control["one_sided"] = kept.get("one_sided", False)
     _check_control(control)
     if not has_generator and (objective.system is not None or penalty in ("gp", "max")):
         raise ValueError(
@@ -289,6 +297,14 @@ def resolve_control(
             "nor a penalty at interpolates can be trained"
         )
     return control
+
+
+def _check_class_options(params: Mapping[str, Any]) -> None:
+    """Refuse options that mean something without classes alone."""
+    given = params["objective_options"] or {}
+    for name, instead in WITHOUT_CLASSES.items():
+        if name in given and params["objective"] in SYSTEMS:
+            raise ValueError(f"the option {name} is of LSGAN; in a classifier {instead}")
 
 
 def _check_control(control: Mapping[str, Any]) -> None:

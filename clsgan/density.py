@@ -21,8 +21,8 @@ from clsgan.inference import generate_arrays, predict_arrays
 from clsgan.inputs import from_nchw
 from clsgan.model_folder import read_model, write_model
 from clsgan.networks import level_of
-from clsgan.objectives.gan_systems import OUTPUTS
-from clsgan.saving import DESIGN, describe, restore
+from clsgan.objectives.system_row import OUTPUTS
+from clsgan.saving import DESIGN, describe, kept_on_error, restore
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_density_data, read_like
@@ -72,6 +72,9 @@ class LSGAN(DensityMixin, BaseEstimator):
     weight_decay, generator_weight_decay, average_decay : see `CLSGANClassifier`
     augment, flip, layout, value_range, image_size : see `CLSGANClassifier`
     accelerator, precision, log_dir, verbose, random_state : see `CLSGANClassifier`
+    log_gradients : bool
+        Whether `history_` gets the norm of the generator's gradient over all its parameters, as
+        "generator_gradient_norm".
 
     Attributes
     ----------
@@ -102,7 +105,7 @@ class LSGAN(DensityMixin, BaseEstimator):
         margin_norm: int | None = None,
         penalty: str | None = "auto",
         penalty_weight: float | None = None,
-        one_sided: bool = False,
+        one_sided: bool | None = None,
         steepest_buffer: int = 0,
         clip: str | float | None = "auto",
         spectral_norm: bool = False,
@@ -131,6 +134,7 @@ class LSGAN(DensityMixin, BaseEstimator):
         accelerator: str = "auto",
         precision: str = "auto",
         log_dir: str | os.PathLike[str] | None = None,
+        log_gradients: bool = False,
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -169,6 +173,7 @@ class LSGAN(DensityMixin, BaseEstimator):
         self.accelerator = accelerator
         self.precision = precision
         self.log_dir = log_dir
+        self.log_gradients = log_gradients
         self.verbose = verbose
         self.random_state = random_state
 
@@ -202,10 +207,11 @@ class LSGAN(DensityMixin, BaseEstimator):
         """
         started = time.perf_counter()
         params = self.all_params()
-        data = read_density_data(X, params, self._check_rows)
-        settings = resolve_density_settings(params, data.spec)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 8))
-        fitted = fit_networks(data, settings, params, seed, started)
+        with kept_on_error(self):
+            data = read_density_data(X, params, self._check_rows)
+            settings = resolve_density_settings(params, data.spec)
+            seed = int(check_random_state(self.random_state).randint(2**31 - 8))
+            fitted = fit_networks(data, settings, params, seed, started)
         self._remember(data, settings, fitted, params, started)
         return self
 

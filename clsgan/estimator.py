@@ -5,8 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.networks import level_of
 from clsgan.objectives import build_objective, outlier_probability
-from clsgan.saving import DESIGN, describe, restore
+from clsgan.saving import DESIGN, describe, kept_on_error, restore
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
@@ -68,8 +67,8 @@ class CLSGANClassifier(
         "auto" takes the system's own.
     penalty_weight : float, optional
         None takes the system's own; else 10 for "gp", 0.1 for "max", 1 for the others.
-    one_sided : bool
-        Whether norms below 1 are free in "gp".
+    one_sided : bool, optional
+        Whether norms below 1 are free in "gp". None takes the system's own, else False.
     steepest_buffer : int
         How many of the steepest points "max" looks at again in the next step.
     clip : "auto", float or None
@@ -211,7 +210,7 @@ class CLSGANClassifier(
         objective_options: Mapping[str, Any] | None = None,
         penalty: str | None = "auto",
         penalty_weight: float | None = None,
-        one_sided: bool = False,
+        one_sided: bool | None = None,
         steepest_buffer: int = 0,
         clip: str | float | None = "auto",
         spectral_norm: bool = False,
@@ -364,7 +363,7 @@ class CLSGANClassifier(
         """
         started = time.perf_counter()
         params = self.get_params(deep=False)
-        with self._kept_on_error():
+        with kept_on_error(self):
             data = read_training_data(X, y, X_unlab, params, self._check_rows)
         n_rows = len(data.labeled) + len(data.unlabeled)
         settings = resolve_settings(params, data.spec, n_rows)
@@ -373,7 +372,7 @@ class CLSGANClassifier(
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:
             print(self._describe(data), file=sys.stderr)
-        with self._kept_on_error():
+        with kept_on_error(self):
             fitted = fit_networks(data, settings, params, seed, started, previous)
         self._design = design | {"level": level_of(fitted.loss_network) is not None}
         self._remember(data, fitted, started)
@@ -670,19 +669,6 @@ class CLSGANClassifier(
             self, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False
         )
         return rows
-
-    @contextmanager
-    def _kept_on_error(self) -> Iterator[None]:
-        """Leave a fitted model whole when `fit` fails: scikit-learn's check of X writes to it."""
-        before = dict(self.__dict__)
-        fitted = hasattr(self, "classes_")
-        try:
-            yield
-        except BaseException:
-            if fitted:
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
 
     def _new_design(self, settings: Settings, spec: InputSpec, n_rows: int) -> dict[str, Any]:
         """What the networks are built of: later changes of parameters do not touch a fitted one."""

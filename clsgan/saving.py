@@ -1,6 +1,7 @@
 """A fitted estimator as tensors and a JSON document, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,7 @@ from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
-from clsgan.objectives.gan_systems import OUTPUTS
+from clsgan.objectives.system_row import OUTPUTS
 from clsgan.streams import NOISES
 from clsgan.units import Units
 
@@ -27,6 +28,28 @@ MAX_HISTORY = 2000
 SPARE_BYTES = 2**24  # what building a network may take beside its weights
 OMITTED = "$omitted"
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
+
+
+@contextmanager
+def kept_on_error(estimator: Any) -> Iterator[None]:
+    """Leave a fitted estimator whole when a block fails: scikit-learn's check of X writes to it.
+
+    Parameters
+    ----------
+    estimator : CLSGANClassifier or LSGAN
+
+    Examples
+    --------
+    See `CLSGANClassifier.fit`, which calls it.
+    """
+    before = dict(estimator.__dict__)
+    try:
+        yield
+    except BaseException:
+        if "loss_network_" in before:
+            estimator.__dict__.clear()
+            estimator.__dict__.update(before)
+        raise
 
 
 def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:

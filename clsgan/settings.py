@@ -45,6 +45,8 @@ class Settings:
         Bound of the loss network's weights after each of its steps.
     spectral_norm : bool
         Whether the layers of the loss network are divided by their largest singular value.
+    log_gradients : bool
+        Whether the norm of the generator's gradient is logged.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Settings:
     steepest_buffer: int = 0
     clip: float | None = None
     spectral_norm: bool = False
+    log_gradients: bool = False
 
     def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
         """Rows of each stream for one process at a point of the run."""

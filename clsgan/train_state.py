@@ -157,8 +157,13 @@ def _adamw(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
+def _rmsprop(groups: Any, learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(groups, lr=learning_rate)
+
+
 OPTIMIZERS: dict[str, Callable[[Any, float], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,
+    "rmsprop": _rmsprop,
 }

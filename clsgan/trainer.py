@@ -215,8 +215,18 @@ def update_generator(
         loss = system_of(settings).generator(pairs).mean()
     state.generator_optimizer.zero_grad()
     fabric.backward(loss)
+    scalars = {"generator": loss.detach()}
+    if settings.log_gradients:
+        scalars["generator_gradient_norm"] = _gradient_norm(state.generator)
     state.generator_optimizer.step()
-    return {"generator": loss.detach()}
+    return scalars
+
+
+def _gradient_norm(network: nn.Module) -> Tensor:
+    """Euclidean norm of the gradient of all parameters together."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    norm: Tensor = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    return norm
 
 
 def _critic(

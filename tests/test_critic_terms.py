@@ -91,6 +91,12 @@ def test_statistics_of_prediction_see_no_penalty(make_run, digits):
         ({"objective_options": {"slope": 1}}, "'default' takes no objective_options"),
         ({"objective": "cls_gan", "objective_options": {"slop": 1}}, "did you mean 'slope'"),
         ({"steepest_buffer": 3}, "steepest_buffer=3 is of penalty='max'"),
+        ({"objective": "ls_gan", "objective_options": {"output": "relu"}}, "output is of LSGAN"),
+        ({"objective": "ls_gan", "objective_options": {"hinge_weight": 1.0}}, "is of LSGAN"),
+        ({"objective": "wgan", "outlier_weight": 1.0}, "'wgan' has no use for outlier_weight"),
+        ({"objective": "wgan", "margins_train": "level"}, "has no use for margins_train"),
+        ({"objective": "wgan", "margin_norm": 2}, "'wgan' has no use for margin_norm"),
+        ({"objective": "hinge", "unlabeled": "margin"}, "does not have; choose another"),
     ],
 )
 def test_what_cannot_be_is_refused(params, message, tiny, digits):

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from clsgan import LSGAN, CLSGANClassifier
-from clsgan.objectives import SYSTEMS, SystemRow, build_system
+from clsgan.defaults import resolve_density_settings
+from clsgan.inputs import InputSpec
+from clsgan.objectives import BEYOND_KINDS, DISTANCES, SYSTEMS, SystemRow, build_system
 
 CENTRES = 2 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
 OPTIONS = [
@@ -17,6 +19,8 @@ OPTIONS = [
     ("ls_gan", {"cost": "elu", "output": "softplus", "hinge_weight": 2.0}),
     ("ls_gan", {"output": "relu"}),
     ("gls_gan", {"slope": -1.0}),
+    ("gls_gan", {"cost": "elu", "alpha": 0.5}),
+    ("gls_gan", {"cost": torch.abs}),
     ("least_squares", {"a": -1.0, "b": 1.0, "c": 0.0}),
     *[("lipschitz_gan", {"phi": phi, "psi": phi}) for phi in ("x", "log_sigmoid", "sqrt")],
     *[("relativistic", {"kind": kind}) for kind in ("rsgan", "ralsgan", "rahinge")],
@@ -88,17 +92,73 @@ def test_real_rows_score_higher_than_far_ones(name, gaussians):
     )
 
 
-@pytest.mark.parametrize("name", ["ls_gan", "lipschitz_gan"])
+@pytest.mark.parametrize(
+    "name",
+    ["ls_gan", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gls_gan", "lipschitz_gan"))],
+)
 def test_loss_sensitive_systems_cover_eight_gaussians(name, gaussians):
-    control = {"penalty": "gp", "penalty_weight": 1.0, "one_sided": True, "critic_steps": 5}
-    control = control if name == "ls_gan" else {}
-    model = LSGAN(name, **SMALL | {"max_steps": 1500} | control).fit(gaussians)
+    model = LSGAN(name, **SMALL | {"max_steps": 1500}).fit(gaussians)
     covered, good = modes_covered(model.sample(1000, random_state=0))
     assert covered >= 6 and good > 0.2
 
 
+def settings(**params):
+    return resolve_density_settings(LSGAN(**params).all_params(), InputSpec((2,), "ND", "float64"))
+
+
+@pytest.mark.parametrize("name", ["ls_gan", "gls_gan"])
+def test_loss_sensitive_systems_come_with_control_that_can_be_left_out(name):
+    own = settings(objective=name)
+    assert (own.penalty, own.penalty_weight, own.one_sided) == ("gp", 1.0, True)
+    assert own.critic_steps == 5 and own.clip is None
+    published = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
+    plain = settings(objective=name, penalty=None, critic_steps=1, **published)
+    assert (plain.penalty, plain.one_sided, plain.critic_steps) == (None, False, 1)
+    assert plain.weight_decay == plain.generator_weight_decay == 5e-5
+    clipped = settings(objective=name, penalty=None, clip=0.08)
+    assert (clipped.penalty, clipped.clip) == (None, 0.08)
+    largest = settings(objective=name, penalty="max", steepest_buffer=16)
+    assert (largest.penalty_weight, largest.one_sided) == (0.1, False)
+    assert not settings(objective=name, one_sided=False).one_sided
+    assert not settings(objective="wgan_gp").one_sided
+
+
+@pytest.mark.parametrize("critic", ["bce", "least_squares", "wasserstein", "hinge"])
+def test_every_possible_pair_beyond_divergence_trains(critic, gaussians):
+    trained = 0
+    small = SMALL | {"max_steps": 1, "batch_size": 8, "critic_steps": 1}
+    for kind in BEYOND_KINDS:
+        for distance in DISTANCES:
+            options = {"critic": critic, "kind": kind, "distance": distance}
+            model = LSGAN("beyond", objective_options=options, **small)
+            if distance.startswith("log") and critic != "bce":
+                with pytest.raises(ValueError, match="takes the logarithm of D"):
+                    model.fit(gaussians[:50])
+                continue
+            assert is_finite(model.fit(gaussians[:50]))
+            trained += 1
+    assert trained == (20 if critic == "bce" else 12)
+
+
+def test_rmsprop_takes_its_own_steps(gaussians):
+    models = [
+        LSGAN("hinge", optimizer=name, **SMALL).fit(gaussians) for name in ("adam", "rmsprop")
+    ]
+    assert all(is_finite(model) for model in models)
+    assert not np.array_equal(*[model.sample(9, random_state=0) for model in models])
+
+
+def test_the_norm_of_the_generators_gradient_is_logged_on_demand(gaussians):
+    plain, logged = (
+        LSGAN("hinge", log_gradients=on, **SMALL).fit(gaussians) for on in (False, True)
+    )
+    assert "generator_gradient_norm" not in plain.history_[-1]
+    assert 0 < logged.history_[-1]["generator_gradient_norm"] < 100
+    assert np.array_equal(*[model.sample(9, random_state=0) for model in (plain, logged)])
+
+
 def test_a_nonnegative_loss_is_never_below_zero(gaussians):
-    for output in ("relu", "softplus"):
+    for output in ("relu", "softplus", "absolute"):
         model = LSGAN(objective_options={"output": output}, **SMALL).fit(gaussians)
         assert (model.score_samples(gaussians) <= 0).all()
 
@@ -199,7 +259,8 @@ def test_norms_can_be_left_out(digits):
          "takes the logarithm of D"),
         ({"objective": "least_squares", "objective_options": {"a": 1.0}}, "b is above a"),
         ({"penalty": "pg"}, "penalty='pg' is not known"),
-        ({"one_sided": True}, "one_sided=True is of penalty='gp'"),
+        ({"penalty": "max", "one_sided": True}, "one_sided=True is of penalty='gp'"),
+        ({"objective": "wgan", "margin_scale": 2.0}, "has no use for margin_scale"),
         ({"clip": -1.0}, "clip=-1.0 is not valid"),
         ({"critic_steps": 1.5}, "critic_steps=1.5 is not valid"),
         ({"generator": None}, "every system needs a generator"),
@@ -213,10 +274,20 @@ def test_what_cannot_be_is_refused_with_the_reason(params, message, gaussians):
 def test_divergence_names_the_step_and_the_term(gaussians):
     model = LSGAN(**SMALL).fit(gaussians)
     before = model.score_samples(gaussians)
-    model.set_params(learning_rate=1e25, penalty="gp", max_steps=30)
+    model.set_params(learning_rate=1e25, critic_steps=1, max_steps=30)
     with pytest.raises(FloatingPointError, match=r"(critic|generator) = .*nan.* at step [12]"):
         model.fit(gaussians)
     assert np.array_equal(model.score_samples(gaussians), before)
+
+
+def test_a_fit_that_fails_leaves_the_fitted_model_whole(gaussians):
+    model = LSGAN(**SMALL).fit(gaussians)
+    before = model.score_samples(gaussians[:9])
+    model.set_params(learning_rate=-1.0)
+    with pytest.raises(ValueError, match="learning_rate=-1"):
+        model.fit(np.ones((9, 3)))
+    assert model.n_features_in_ == 2
+    assert np.array_equal(model.score_samples(gaussians[:9]), before)
 
 
 def test_weights_that_the_last_step_ruined_are_not_kept(gaussians, monkeypatch):
@@ -236,7 +307,7 @@ def test_weights_that_the_last_step_ruined_are_not_kept(gaussians, monkeypatch):
 def test_the_system_of_the_documentation_trains(monkeypatch):
     text = (Path(__file__).parent.parent / "docs" / "objectives.md").read_text()
     (code,) = [part.split("```")[0] for part in text.split("```python")[1:]]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    assert len(code.strip().splitlines()) < 15
     monkeypatch.setitem(SYSTEMS, "constant_margin", SYSTEMS["hinge"])  # taken back afterwards
     names = {}
     exec(code, names)

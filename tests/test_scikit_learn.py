@@ -19,13 +19,28 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from clsgan import CLSGANClassifier, Unlabeled
+from clsgan import LSGAN, CLSGANClassifier, Unlabeled
 from clsgan import estimator as estimator_module
 
 
 @parametrize_with_checks([CLSGANClassifier()])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@parametrize_with_checks([LSGAN(max_steps=5)])
+def test_scikit_learn_checks_of_the_density_estimator(estimator, check):
+    check(estimator)
+
+
+def test_a_density_estimator_in_a_pipeline_and_a_search():
+    rows = np.random.default_rng(0).normal(size=(60, 2)) * [1, 100]
+    pipeline = make_pipeline(StandardScaler(), LSGAN(max_steps=3, random_state=0)).fit(rows)
+    assert pipeline.score_samples(rows).shape == (60,) and np.isfinite(pipeline.score(rows))
+    search = GridSearchCV(LSGAN(max_steps=3, random_state=0), {"objective": ["wgan", "hinge"]})
+    assert search.fit(rows).best_estimator_.sample(4).shape == (4, 2)
+    changed = clone(search.best_estimator_).set_params(objective_options={}, penalty="gp")
+    assert changed.get_params()["penalty"] == "gp" and not hasattr(changed, "generator_")
 
 
 @pytest.fixture

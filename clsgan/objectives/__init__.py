@@ -11,7 +11,8 @@ minus the score of a class as its loss. Every critic and generator objective is 
 - `beyond`: beyond divergence minimization (high on real)
 - `relativistic`: relativistic GANs (high on real)
 - `adversarial`: non-saturating GAN and hinge GAN (high on real)
-- `gan_systems`: all of these as pairs of critic and generator, by name
+- `gan_systems`: all of these as pairs of critic and generator, by name; `system_row` and
+  `loss_sensitive_rows`: what their table is made of
 - `systems`: the objectives of the classifier by name
 """
 
@@ -36,7 +37,7 @@ from clsgan.objectives.costs import (
     hinge_cost,
     leaky_cost,
 )
-from clsgan.objectives.gan_systems import SYSTEMS, Pairs, System, SystemRow, build_system
+from clsgan.objectives.gan_systems import SYSTEMS, build_system
 from clsgan.objectives.least_squares import (
     is_chi_squared,
     least_squares_critic,
@@ -65,6 +66,7 @@ from clsgan.objectives.relativistic import (
     relativistic_critic,
     relativistic_generator,
 )
+from clsgan.objectives.system_row import Pairs, System, SystemRow
 from clsgan.objectives.systems import OBJECTIVES, Objective, build_objective
 from clsgan.objectives.unlabeled import (
     UNLABELED,

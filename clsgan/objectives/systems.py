@@ -10,8 +10,10 @@ from torch import Tensor
 
 from clsgan.choices import one_of, unknown_name
 from clsgan.objectives.costs import Cost, hinge_cost
-from clsgan.objectives.gan_systems import SYSTEMS, System, build_cost, build_system
+from clsgan.objectives.gan_systems import SYSTEMS, build_system
 from clsgan.objectives.loss_sensitive import class_losses, open_class_losses
+from clsgan.objectives.loss_sensitive_rows import build_cost
+from clsgan.objectives.system_row import System
 from clsgan.objectives.unlabeled import UNLABELED
 
 
@@ -138,6 +140,14 @@ SYSTEM_BASE = replace(
     outlier_weight=0.0,
     unlabeled_outlier_weight=0.0,
 )
+# Fields of terms that a system does not have.
+OF_MARGINS = (
+    "margins_train",
+    "unlabeled_fakes",
+    "unlabeled_hinge_weight",
+    "outlier_weight",
+    "unlabeled_outlier_weight",
+)
 COST_OPTIONS: Mapping[str, Any] = {"cost": "hinge", "slope": 0.0, "alpha": 1.0}
 
 CHOICES = {
@@ -209,6 +219,7 @@ def build_objective(
 def _base(name: str, options: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Objective:
     """The objective of a name as it is without changes of its fields."""
     if name in SYSTEMS:
+        _check_system_changes(name, changes)
         wanted = {key: changes.get(key) for key in ("margin_scale", "margin_norm")}
         known = SYSTEMS[name].options
         own = {key: value for key, value in wanted.items() if value is not None and key in known}
@@ -222,3 +233,23 @@ def _base(name: str, options: Mapping[str, Any] | None, changes: Mapping[str, An
     if options:
         raise ValueError(f"objective={name!r} takes no objective_options; got {sorted(options)}")
     return objective
+
+
+def _check_system_changes(name: str, changes: Mapping[str, Any]) -> None:
+    """Refuse what a system has no use for: its critic stands in the place of the margins."""
+    unused = [key for key in OF_MARGINS if changes.get(key)]
+    unused += [
+        key
+        for key in ("margin_scale", "margin_norm")
+        if changes.get(key) is not None and key not in SYSTEMS[name].options
+    ]
+    if unused:
+        raise ValueError(
+            f"objective={name!r} has no use for {', '.join(unused)}: its critic stands in the "
+            "place of the margins and of the terms of the level"
+        )
+    if changes.get("unlabeled") == "margin":
+        raise ValueError(
+            f"unlabeled='margin' asks the margins of eq. 18, which objective={name!r} does not "
+            "have; choose another, or 'none'"
+        )

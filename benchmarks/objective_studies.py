@@ -1,0 +1,285 @@
+"""The studies of the benchmark of objectives: their variants, and the work of one job."""
+
+import argparse
+import base64
+import itertools
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from objective_images import extractor, image_data, image_measures
+from objective_jobs import Job, Study
+from objective_toys import MIXTURES, N_KEPT, N_SAMPLES, TOYS, line_distance, modes
+
+from clsgan import LSGAN
+from clsgan.data import ImageData
+
+Array = NDArray[Any]
+Arguments = dict[str, Any]
+
+# The same networks and optimiser for all systems: MLPs and Adam (0.5, 0.999) whose rate falls to 0.
+TOY: Arguments = {
+    "loss_network_options": {"hidden": [128, 128, 128], "norm": False},
+    "generator_options": {"hidden": [128, 128, 128], "norm": False},
+    "latent_dim": 2,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "schedule": "linear",
+    "learning_rate": 5e-3,
+    "generator_learning_rate": 2e-3,
+}
+IMAGES: Arguments = {
+    "loss_network": "small",
+    "loss_network_options": {"widths": [16, 32, 64], "norm": False},
+    "generator": "small",
+    "generator_options": {"widths": [32, 16, 16]},
+    "latent_dim": 64,
+    "batch_size": 64,
+    "optimizer": "adam",
+    "schedule": "linear",
+    "learning_rate": 5e-4,
+    "generator_learning_rate": 5e-4,
+}
+# The generator of Table 1 of the LS-GAN paper, for its batch norm.
+WITH_BATCH_NORM: Arguments = {"generator": "paper", "generator_options": {"norm": True}}
+N_PICTURES, N_SERIES = 20, 200
+N_TRAINED = 300  # rows of the study of generalisation: few, so that the loss network can learn them
+SHARE_REPEATS = 3
+
+PLAIN: Arguments = {"penalty": None, "critic_steps": 1}
+DECAY: Arguments = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
+SYSTEMS: dict[str, Arguments] = {
+    "ls_gan": {"objective": "ls_gan"},
+    "ls_gan_1step": {"objective": "ls_gan", "critic_steps": 1},
+    "ls_gan_weight_decay": {"objective": "ls_gan", **PLAIN, **DECAY},
+    "gls_gan": {"objective": "gls_gan"},
+    "gls_gan_elu": {"objective": "gls_gan", "objective_options": {"cost": "elu"}},
+    "wgan": {"objective": "wgan"},
+    "wgan_gp": {"objective": "wgan_gp"},
+    "least_squares": {"objective": "least_squares"},
+    "lipschitz_gan": {"objective": "lipschitz_gan"},
+    "lipschitz_gan_x": {"objective": "lipschitz_gan", "objective_options": {"phi": "x"}},
+    "beyond": {"objective": "beyond"},
+    "rasgan": {"objective": "relativistic"},
+    "non_saturating": {"objective": "non_saturating"},
+    "hinge": {"objective": "hinge"},
+}
+RESILIENCE = {
+    f"{name}-{norm}-{steps}": {
+        **WITH_BATCH_NORM,
+        "objective": name,
+        "generator_options": {"norm": norm == "norm"},
+        "critic_steps": steps,
+        "log_gradients": True,
+    }
+    for name, norm, steps in itertools.product(
+        ("ls_gan", "gls_gan", "non_saturating"), ("norm", "none"), (1, 3, 5)
+    )
+}
+NORMS = {"norm": (True, True), "none_in_g": (False, True), "none": (False, False)}
+LEAST_SQUARES = {
+    f"{name}-{norm}-{optimizer}": {
+        **WITH_BATCH_NORM,
+        "objective": name,
+        "generator_options": {"norm": NORMS[norm][0]},
+        "loss_network_options": {"norm": NORMS[norm][1]},
+        "optimizer": optimizer,
+    }
+    for name, norm, optimizer in itertools.product(
+        ("least_squares", "non_saturating"), NORMS, ("adam", "rmsprop")
+    )
+}
+KINDS = ("expected_distance", "distance_of_expectations")
+BEYOND = {
+    kind: {"objective": "beyond", "objective_options": {"critic": "bce", "kind": kind}}
+    for kind in (*KINDS, *(f"{kind}_to_label" for kind in KINDS))
+} | {name: SYSTEMS[name] for name in ("non_saturating", "wgan_gp")}
+CRITICS = {
+    f"lipschitz_gan_{phi}": {"objective": "lipschitz_gan", "objective_options": {"phi": phi}}
+    for phi in ("x", "exp", "log_sigmoid", "sqrt")
+} | {"wgan_gp": SYSTEMS["wgan_gp"]}
+GENERALISATION: dict[str, Arguments] = {
+    "none": {"penalty": None},
+    "weight_decay": {"penalty": None, **DECAY},
+    "direct": {"penalty": "direct"},
+    "gp": {},
+    "max": {"penalty": "max"},
+    "spectral_norm": {"penalty": None, "spectral_norm": True},
+}
+# The margin is the distance itself: with a gradient penalty at 1 the loss network can just keep it.
+# The penalty grows with lambda, or it would lose to the hinge.
+CONSISTENCY = {
+    f"lambda={weight:g}": {
+        "objective_options": {"hinge_weight": weight, "output": "absolute"},
+        "margin_scale": 1.0,
+        "penalty_weight": 10 * max(weight, 1.0),
+    }
+    for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+}
+WITHOUT_GENERATOR_STEP = "without the generator's step"
+PENALTIES: dict[str, Arguments] = {
+    WITHOUT_GENERATOR_STEP: {"critic_steps": 10**6},
+    "weight decay": DECAY,
+    "clipping": {"clip": 0.1},
+    "spectral norm": {"spectral_norm": True},
+    "direct": {"penalty": "direct"},
+    "direct, squared": {"penalty": "direct_squared"},
+    "gp": {"penalty": "gp"},
+    "gp, one-sided": {"penalty": "gp", "one_sided": True},
+    "max": {"penalty": "max"},
+    "max, buffer of 16": {"penalty": "max", "steepest_buffer": 16},
+}
+
+
+def settings_of(job: Job, arguments: Mapping[str, Any]) -> Arguments:
+    """Arguments of `LSGAN`: those of the data, with those of the variant over them."""
+    base = TOY if job.data in TOYS else IMAGES
+    merged = {**base, **arguments}
+    own, given = base["loss_network_options"], arguments.get("loss_network_options")
+    if given is not None:  # the widths stay
+        merged["loss_network_options"] = {**own, **given}
+    budget = {"max_steps": job.steps, "time_limit": job.seconds, "random_state": job.seed}
+    return {**merged, **budget, "accelerator": "cpu"}
+
+
+def load(job: Job, options: argparse.Namespace) -> tuple[Array, ImageData | None]:
+    """Training rows; and all that is known of images."""
+    if job.data in TOYS:
+        return TOYS[job.data](), None
+    data = image_data(job.data, options.path[0] if options.path else None)
+    return data.x_train, data
+
+
+def fitted(job: Job, arguments: Mapping[str, Any], rows: Array, **changes: Any) -> LSGAN:
+    return LSGAN(**{**settings_of(job, arguments), **changes}).fit(rows)
+
+
+def compare(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a system; modes or Fréchet distance and MRE, the run's series, some samples.
+
+    A run that diverges is a result: its measures are those of nothing.
+    """
+    rows, data = load(job, options)
+    facts = {"config": settings_of(job, arguments)}
+    try:
+        model = fitted(job, arguments, rows)
+    except FloatingPointError as error:
+        return facts | {"diverged": str(error), "measures": {}, "seconds": None, "steps": None}
+    if data is None:
+        samples = model.sample(N_SAMPLES, random_state=1)
+        measures: dict[str, Any] = modes(samples, MIXTURES[job.data])
+        kept: Any = samples[:N_KEPT].round(3).tolist()
+    else:
+        steps = {"steps": options.extractor_steps} if options.extractor_steps else {}
+        measures = image_measures(model, data, extractor(data, options.extractors, **steps))
+        kept = packed(model.sample(N_PICTURES, random_state=2))
+    measures["critic"] = critic_values(model, rows)
+    return facts | run_facts(model) | {"measures": measures, "samples": kept}
+
+
+def run_facts(model: LSGAN) -> dict[str, Any]:
+    """Time, steps, and how the terms went, at most `N_SERIES` lines of the log."""
+    every = -(-len(model.history_) // N_SERIES)
+    series = [
+        {key: float(f"{value:.5g}") for key, value in record.items()}
+        for record in model.history_[::every]
+    ]
+    return {
+        "seconds": float(model.fit_time_),
+        "steps": int(model.n_steps_),
+        "images_per_second": float(model.images_per_second_),
+        "precision": model.precision_,
+        "series": series,
+    }
+
+
+def critic_values(model: LSGAN, rows: Array) -> dict[str, float]:
+    """What the critic gives for training rows at the end, high on real."""
+    real = model.score_samples(rows[:1000])
+    return {"real_mean": float(real.mean()), "real_std": float(real.std())}
+
+
+def packed(images: Array) -> dict[str, Any]:
+    data = base64.b64encode(np.ascontiguousarray(images, dtype=np.uint8).tobytes()).decode()
+    return {"shape": list(images.shape), "uint8": data}
+
+
+def unpacked(kept: Mapping[str, Any]) -> Array:
+    return np.frombuffer(base64.b64decode(kept["uint8"]), np.uint8).reshape(kept["shape"])
+
+
+def generalise(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
+    """How much higher the critic is on rows it was trained on than on others of the same kind.
+
+    The gap is in units of how much higher it is on held-out rows than on generated ones.
+    """
+    rows, _ = load(job, options)
+    order = np.random.default_rng(job.seed).permutation(len(rows))
+    train, held_out = rows[order[:N_TRAINED]], rows[order[N_TRAINED : N_TRAINED + 1000]]
+    facts = {"config": settings_of(job, arguments)}
+    try:
+        model = fitted(job, arguments, train)
+    except FloatingPointError as error:
+        return facts | {"diverged": str(error), "measures": {}, "seconds": None, "steps": None}
+    parts = {"train": train, "held_out": held_out, "generated": model.sample(1000, random_state=1)}
+    means = {name: float(model.score_samples(part).mean()) for name, part in parts.items()}
+    gap = means["train"] - means["held_out"]
+    reach = abs(means["held_out"] - means["generated"])
+    measures = {**means, "gap": gap, "relative_gap": gap / max(reach, 1e-12)}
+    measures |= {"n_train": len(train), "n_held_out": len(held_out)}
+    return facts | run_facts(model) | {"measures": measures}
+
+
+def consist(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
+    """Integral of |p_data - p_G| on a line, against the bound 2 / lambda of Theorem 1."""
+    model = fitted(job, arguments, load(job, options)[0])
+    samples = model.sample(100_000, random_state=1)
+    bound = 2 / arguments["objective_options"]["hinge_weight"]
+    measures = {"distance": line_distance(samples), "bound": bound}
+    return {"config": settings_of(job, arguments), **run_facts(model), "measures": measures}
+
+
+def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of a step with each penalty against one without, in turns; medians.
+
+    The share is that of the penalty in its step; of the generator's step, that in one with neither.
+    """
+    rows, _ = load(job, options)
+    seconds: dict[str, list[float]] = {name: [] for name in ("none", *PENALTIES)}
+    for _ in range(SHARE_REPEATS):
+        for name, times in seconds.items():
+            given = {**arguments, **PENALTIES.get(name, {})}
+            model = fitted(job, given, rows)
+            times.append(settings_of(job, given)["batch_size"] / model.images_per_second_)
+    terms = {name: {"seconds": median(times)} for name, times in seconds.items()}
+    none = terms["none"]["seconds"]
+    for name, term in terms.items():
+        less = name == WITHOUT_GENERATOR_STEP
+        term["share"] = 1 - (term["seconds"] / none if less else none / term["seconds"])
+    facts = {"config": settings_of(job, arguments), "steps": job.steps, "seconds": None}
+    return facts | {"measures": {"terms": terms}, "repeats": seconds}
+
+
+MIXED = tuple(MIXTURES)
+STUDIES: dict[str, Study] = {
+    "systems": Study("Every system, on the same networks and data", SYSTEMS, compare, MIXED),
+    "resilience": Study(
+        "Batch norm removed from the generator; 1, 3, 5 steps of the loss network for each of G",
+        RESILIENCE,
+        compare,
+    ),
+    "least_squares": Study("Least Squares GAN without batch norm", LEAST_SQUARES, compare),
+    "beyond": Study("Generator losses beyond divergence minimization", BEYOND, compare, MIXED),
+    "critics": Study(
+        "The critic's output by the objective of Lipschitz GAN", CRITICS, compare, MIXED
+    ),
+    "generalisation": Study(
+        "The critic on rows it was trained on, and on others", GENERALISATION, generalise, MIXED
+    ),
+    "consistency": Study(
+        "A density on a line as lambda grows", CONSISTENCY, consist, ("line",), images=False
+    ),
+    "shares": Study("What penalties cost", {"hinge": {"objective": "hinge"}}, share, MIXED),
+}

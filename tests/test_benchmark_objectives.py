@@ -1,0 +1,264 @@
+"""The benchmark of objectives: its variants, measures, jobs, tables and pictures."""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from clsgan import LSGAN
+from clsgan.defaults import resolve_density_settings
+from clsgan.inputs import InputSpec
+from clsgan.run_folder import read_json, write_json
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+PAGE = "before\n<!-- objectives:begin -->\n<!-- objectives:end -->\nafter\n"
+NAMES = ("jobs", "images", "toys", "studies", "tables", "figures")
+
+
+@pytest.fixture(scope="module")
+def parts() -> Iterator[Any]:
+    """The modules of the benchmark, which import each other as scripts do."""
+    sys.path.insert(0, str(BENCHMARKS))
+    found = {name: importlib.import_module(f"objective_{name}") for name in NAMES}
+    yield argparse.Namespace(**found, script=importlib.import_module("objectives"))
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def small(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks and measures for a moment."""
+    hidden = {"hidden": [8], "norm": False}
+    toy = {"loss_network_options": hidden, "generator_options": hidden, "batch_size": 8}
+    images = {"loss_network_options": {"widths": [8, 8, 8], "norm": False}, "batch_size": 8}
+    images["generator_options"] = {"widths": [8, 8]}
+    monkeypatch.setattr(parts.studies, "TOY", parts.studies.TOY | toy)
+    monkeypatch.setattr(parts.studies, "IMAGES", parts.studies.IMAGES | images)
+    monkeypatch.setattr(parts.studies, "SHARE_REPEATS", 1)
+    monkeypatch.setattr(parts.images, "WIDTHS", (8, 8, 8))
+    monkeypatch.setattr(parts.images, "N_RECONSTRUCTED", 4)
+    monkeypatch.setattr(parts.images, "RECONSTRUCTION", {"steps": 2, "restarts": 1})
+
+
+@pytest.fixture
+def work(parts: Any, tmp_path: Path) -> Any:
+    """Runs a job in this process; gives its result."""
+
+    def run(study: str, data: str, variant: str, seed: int = 0, steps: int = 6) -> Any:
+        job = {"study": study, "data": data, "variant": variant, "seed": seed, "steps": steps}
+        options = ["--extractors", str(tmp_path / "ex"), "--extractor-steps", "2"]
+        (tmp_path / "out").mkdir(exist_ok=True)
+        out = ["--out", str(tmp_path / "out")]
+        assert parts.script.main(["--job", json.dumps(job), *options, *out]) == 0
+        return read_json(parts.jobs.file_of(parts.jobs.Job(**job), tmp_path / "out"))
+
+    return run
+
+
+def test_every_variant_is_valid_on_every_data_and_differs_from_the_others(parts: Any) -> None:
+    spec = InputSpec((1, 28, 28), "NHW", "uint8", 0.0, 255.0)
+    for name, study in parts.studies.STUDIES.items():
+        seen = []
+        for variant, given in study.variants.items():
+            data = study.toys[0] if study.toys else "digits"
+            job = parts.jobs.Job(name, data, variant, 0, 10)
+            params = LSGAN(**parts.studies.settings_of(job, given)).all_params()
+            resolved = resolve_density_settings(params, spec)
+            networks = [params[f"{part}_options"] for part in ("loss_network", "generator")]
+            seen.append((resolved, networks))
+            assert seen.count(seen[-1]) == 1, (name, variant)
+    variants = parts.studies.STUDIES["systems"].variants
+    assert {given["objective"] for given in variants.values()} == set(importlib_systems())
+
+
+def importlib_systems() -> Any:
+    from clsgan.objectives import SYSTEMS
+
+    return [name for name in SYSTEMS if name != "constant_margin"]  # that of a test
+
+
+def test_a_study_without_batch_norm_leaves_it_out_where_it_says(parts: Any) -> None:
+    job = parts.jobs.Job("least_squares", "digits", "least_squares-none_in_g-adam", 0, 10)
+    given = parts.studies.LEAST_SQUARES[job.variant]
+    settings = parts.studies.settings_of(job, given)
+    assert settings["generator_options"] == {"norm": False}
+    assert settings["loss_network_options"] == {"widths": [16, 32, 64], "norm": True}
+
+
+def test_modes_are_counted_as_a_loop_would(parts: Any) -> None:
+    toys, rng = parts.toys, np.random.default_rng(0)
+    centres = toys.MIXTURES["grid25"]
+    rows = toys.mixture_rows("grid25")
+    assert toys.modes(rows, centres)["modes"] == 25
+    assert toys.modes(rows, centres)["good"] == pytest.approx(1 - np.exp(-4.5), abs=0.003)
+    samples = np.concatenate(
+        [rows[np.abs(rows - centres[3]).max(axis=1) < 1], rng.normal(size=(300, 2)) * 9]
+    )
+    good = 0
+    near = np.zeros(25)
+    for sample in samples:
+        distances = [np.hypot(*(sample - centre)) for centre in centres]
+        if min(distances) < 0.6:
+            good, near[int(np.argmin(distances))] = good + 1, near[int(np.argmin(distances))] + 1
+    counts = sum(count >= 0.1 * len(samples) / 25 for count in near)
+    found = toys.modes(samples, centres)
+    assert (found["modes"], found["n_modes"]) == (counts, 25)
+    assert found["good"] == pytest.approx(good / len(samples))
+
+
+def test_the_density_on_a_line_is_what_its_rows_are_drawn_from(parts: Any) -> None:
+    toys = parts.toys
+    assert toys.line_masses(np.array([-1.0, 0.0, 1.0])) == pytest.approx([1 / 3, 2 / 3])
+    assert toys.line_distance(toys.line_rows(100_000)) < 0.03
+    assert toys.line_distance(np.full((9, 1), 5.0)) == pytest.approx(2)
+    assert toys.line_distance(-toys.line_rows(100_000)) == pytest.approx(2 / 3, abs=0.03)
+
+
+@pytest.mark.usefixtures("small", "global_randomness_untouched")
+def test_a_job_on_a_toy_says_all_that_a_reader_needs(work: Any) -> None:
+    result = work("systems", "ring8", "gls_gan")
+    assert {"commit", "versions", "machine", "date", "load_before", "config"} <= result.keys()
+    assert result["config"]["objective"] == "gls_gan" and result["steps"] == 6
+    assert result["measures"]["n_modes"] == 8 and len(result["samples"][0]) == 2
+    assert {"real_mean", "real_std"} == result["measures"]["critic"].keys()
+    assert result["series"][-1]["step"] == 6
+
+
+@pytest.mark.usefixtures("small")
+def test_a_job_on_images_is_measured_with_one_named_extractor(
+    work: Any, parts: Any, tmp_path: Path
+) -> None:
+    first = work("resilience", "digits", "ls_gan-none-1", steps=2)
+    (folder,) = (tmp_path / "ex").iterdir()
+    second = work("systems", "digits", "hinge", steps=2)
+    used = [result["measures"]["extractor"] for result in (first, second)]
+    assert used[0] == used[1] and used[0]["name"] == folder.name and len(used[0]["sha256"]) == 64
+    measures = first["measures"]
+    assert measures["frechet"] > 0 and measures["mre"] > 0 and measures["n_modes"] == 10
+    assert sum(measures["class_shares"]) == pytest.approx(1, abs=0.01)
+    assert first["series"][-1]["generator_gradient_norm"] > 0
+    pictures = parts.studies.unpacked(first["samples"])
+    assert pictures.shape == (20, 8, 8) and pictures.dtype == np.uint8
+
+
+@pytest.mark.usefixtures("small")
+def test_studies_of_their_own_measure_what_they_ask(work: Any) -> None:
+    gap = work("generalisation", "ring8", "gp")["measures"]
+    assert gap["gap"] == pytest.approx(gap["train"] - gap["held_out"]) and gap["n_train"] == 300
+    line = work("consistency", "line", "lambda=4")["measures"]
+    assert line["bound"] == 0.5 and 0 < line["distance"] <= 2
+    terms = work("shares", "ring8", "hinge", steps=3)["measures"]["terms"]
+    assert terms["none"]["share"] == 0 and terms["gp"]["share"] < 1 and len(terms) == 11
+
+
+def test_a_run_that_diverges_is_a_result(
+    work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.studies, "TOY", parts.studies.TOY | {"learning_rate": 1e25})
+    result = work("systems", "ring8", "ls_gan_weight_decay", steps=30)
+    assert "at step" in result["diverged"] and result["measures"] == {}
+    row = [result | {"job": parts.jobs.Job(**result["job"])}]
+    assert "| no | 1 | 1 |" in parts.tables.whole(row)
+
+
+def test_the_plan_is_valid_fits_in_its_time_and_starts_with_the_toys(
+    parts: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan = BENCHMARKS / "objectives.yaml"
+    arguments = ["--plan", str(plan), "--out", str(tmp_path), "--dry-run"]
+    assert parts.script.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    hours = float(lines[-1].split("about ")[1].split()[0])
+    assert 0 < hours <= 5 and "grid25" in lines[70]
+    entries = OmegaConf.load(plan)
+    assert {entry.study for entry in entries} == set(parts.studies.STUDIES)
+    large = [entry.data not in {"digits", *parts.toys.TOYS} for entry in entries]
+    assert large == sorted(large)
+    plan = BENCHMARKS / "objectives_long.yaml"
+    assert parts.script.main(["--plan", str(plan), "--out", str(tmp_path), "--dry-run"]) == 0
+
+
+def test_a_job_that_is_done_is_not_run_again_unless_its_arguments_changed(
+    parts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = parts.jobs.Job("systems", "ring8", "hinge", 0, 5)
+    write_json(tmp_path / f"{job.name}.json", {"arguments": {"objective": "hinge"}})
+    given = ["--study", "systems", "--variants", "hinge", "--steps", "5", "--out", str(tmp_path)]
+    parts.script.main([*given, "--list"])
+    assert capsys.readouterr().out.startswith("0 to run")
+    write_json(tmp_path / f"{job.name}.json", {"arguments": {"objective": "wgan"}})
+    parts.script.main([*given, "--list"])
+    assert job.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--study", "systems", "--variants", "wgan_pg", "--steps", "5"], "wgan_gp"),
+        (["--study", "consistency", "--data", "ring8", "--steps", "5"], "line"),
+        (["--study", "systems"], "needs either steps or seconds"),
+        (["--steps", "5"], "give either --study or --plan"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(
+    given: list[str], message: str, parts: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parts.script.main([*given, "--list"])
+    assert message in capsys.readouterr().err
+
+
+def fake(parts: Any, variant: str, seed: int, **measures: Any) -> dict[str, Any]:
+    job = parts.jobs.Job("systems", "ring8", variant, seed, 5)
+    return {
+        "job": job, "arguments": dict(parts.studies.SYSTEMS[variant]), "measures": measures,
+        "seconds": 2.0, "steps": 5, "commit": "abc", "dirty": False, "samples": [[0.0, 1.0]],
+        "versions": {"torch": "2", "scikit-learn": "1"},
+        "machine": {"processor": "a", "cores": 1, "precision": "32"},
+    }  # fmt: skip
+
+
+def test_the_table_marks_the_best_and_what_is_within_its_spread(parts: Any) -> None:
+    good = {"ls_gan": (0.8, 0.9), "hinge": (0.81, 0.81), "wgan": (0.3, 0.3)}
+    results = [
+        fake(parts, name, seed, modes=8 - seed * (name == "hinge"), n_modes=8, good=value)
+        for name, pair in good.items()
+        for seed, value in enumerate(pair)
+    ]
+    text = parts.tables.whole(results)
+    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    assert "**85.0% ± 7.1%** | yes | 2 |" in line["ls_gan"]
+    assert "**81.0% ± 0.0%** | no | 2 |" in line["hinge"]
+    assert "| 30.0% ± 0.0% | yes |" in line["wgan"]
+    assert list(line) == ["ls_gan", "wgan", "hinge"]
+    results[0]["arguments"] = {"objective": "wgan"}
+    with pytest.raises(ValueError, match="different arguments"):
+        parts.tables.whole(results)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_page_and_its_pictures_are_written(work: Any, parts: Any, tmp_path: Path) -> None:
+    work("systems", "ring8", "least_squares")
+    for data, study, variant in [
+        ("digits", "resilience", "ls_gan-norm-1"),
+        ("ring8", "critics", "lipschitz_gan_x"),
+        ("line", "consistency", "lambda=2"),
+    ]:
+        work(study, data, variant, steps=2)
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    given = ["--results", str(tmp_path / "out"), "--page", str(page)]
+    assert parts.tables.main([*given, "--check"]) == 1 and page.read_text() == PAGE
+    assert parts.tables.main(given) == 0
+    assert parts.tables.main([*given, "--check"]) == 0
+    text = page.read_text()
+    assert "(a, b, c = 0, 1, 1: χ² does not hold)" in text and text.endswith("after\n")
+    pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert len(pictures) == 4 and all(f"(figures/{name})" in text for name in pictures)
+    assert all(path.stat().st_size < 100_000 for path in (tmp_path / "figures").iterdir())
