@@ -25,7 +25,8 @@ NETWORKS = ("loss_network", "generator")
 DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
 MAX_HISTORY = 2000
 SPARE_BYTES = 2**24  # what building a network may take beside its weights
-OMITTED = "$omitted"
+OMITTED, PAIRS = "$omitted", "$pairs"
+REPORTED = ("validation_error_", "unlabeled_kept_share_")  # of classifiers; either may be None
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
 
@@ -60,7 +61,8 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     fitted = {name: getattr(estimator, name) for name in PLAIN}
     fitted["has_generator"] = estimator.generator_ is not None
     fitted["n_features_out"] = estimator._n_features_out
-    fitted["validation_error"] = getattr(estimator, "validation_error_", None)
+    for name in REPORTED:
+        fitted[name.removesuffix("_")] = getattr(estimator, name, None)
     names = getattr(estimator, "feature_names_in_", None)
     fitted["feature_names_in"] = None if names is None else list(names)
     document = {
@@ -128,7 +130,8 @@ def restore(
         has_generator = bool(fitted["has_generator"])
         estimator.units_ = _units(tensors, estimator.spec_)
         if document["classes"] is not None:
-            estimator.validation_error_ = fitted["validation_error"]
+            for name in REPORTED:
+                setattr(estimator, name, fitted.get(name.removesuffix("_")))
             estimator.class_prior_ = tensors["class_prior"].numpy()
             _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -186,7 +189,15 @@ def _parameters(
     if unknown:
         raise ValueError(f"the model file has parameters that this version has not: {unknown}")
     omitted = {key for key, value in stored.items() if isinstance(value, dict) and OMITTED in value}
-    return {**stored, **{key: valid[key] for key in omitted}, **given}
+    read = {key: _from_json(value) for key, value in stored.items()}
+    return {**read, **{key: valid[key] for key in omitted}, **given}
+
+
+def _from_json(value: Any) -> Any:
+    """A parameter as it was before `_to_json`: keys of a mapping need not be strings."""
+    if isinstance(value, dict) and PAIRS in value:
+        return {key: item for key, item in value[PAIRS]}
+    return value
 
 
 def _design(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,6 +233,10 @@ def _to_json(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biuf":
+        return value.tolist()
+    if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
+        return {PAIRS: [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if isinstance(value, Mapping):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
