@@ -279,11 +279,12 @@ def _check_filter(network: nn.Module, settings: Settings) -> None:
             f"unlabeled rows; unlabeled={objective.unlabeled!r} has none. Choose 'soft_labels', "
             "'fixmatch', 'pseudo_label' or 'mean_teacher'"
         )
-    if objective.margins_train != "level" or level_of(network) is None:
+    on_level = objective.margins_train == "level" and objective.outlier_weight > 0
+    if not on_level or level_of(network) is None:
         raise ValueError(
-            f"unlabeled_filter={objective.unlabeled_filter!r} needs margins_train='level' and a "
-            "loss network with a level (clsgan.networks.Level), which learns to tell known from "
-            "novel rows"
+            f"unlabeled_filter={objective.unlabeled_filter!r} needs margins_train='level', an "
+            "outlier_weight above 0, and a loss network with a level (clsgan.networks.Level), "
+            "which learns to tell known from novel rows"
         )
 
 

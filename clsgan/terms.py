@@ -124,11 +124,13 @@ def level_terms(
     --------
     See `clsgan.trainer.update_loss_network`.
     """
-    if fake is None and not (len(batch.x_unl) and objective.unlabeled_outlier_weight):
+    filtered = batch.x_lab_plain is not None
+    wanted = filtered or objective.unlabeled_outlier_weight
+    if fake is None and not (len(batch.x_unl) and wanted):
         return {}
-    filtered = objective.unlabeled_filter is not None and batch.x_lab_plain is not None
-    labeled = batch.x_lab_plain if filtered else batch.x_lab
-    unlabeled = batch.x_teacher if filtered else batch.x_unl
+    labeled, unlabeled = batch.x_lab, batch.x_unl
+    if batch.x_lab_plain is not None:  # else the level would learn how rows are augmented
+        labeled, unlabeled = batch.x_lab_plain, batch.x_teacher
     labeled, unlabeled = labeled[:LEVEL_ROWS], unlabeled[:LEVEL_ROWS]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from loop_runs import draw
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from clsgan import CLSGANClassifier
@@ -117,25 +116,18 @@ def test_equal_weights_of_equal_classes_change_nothing_but_rounding(tiny, digits
     assert np.allclose(plain, weighed, atol=1e-4)
 
 
-def shifted_pool(digits, rng):
-    """Unlabeled digits of which 0 to 4 are ten times as frequent as 5 to 9, with their classes."""
-    x = np.concatenate([digits.x_test, digits.x_test[:, ::1]])[:500]
-    y = digits.y_test
-    few = np.flatnonzero(y >= 5)
-    rows = np.concatenate([np.flatnonzero(y < 5), few[: len(few) // 10]])
-    return x[rows], y[rows]
-
-
-def test_the_estimate_follows_the_pool(tiny, digits):
-    x_pool, y_pool = shifted_pool(digits, np.random.default_rng(0))
-    run = {"loss_network_options": {"widths": (16, 16, 32)}, "max_steps": 150, "batch_size": 64}
-    fits = {}
+def test_the_estimate_follows_the_pool(tiny_rows, digits):
+    """Of a pool in which 5 to 9 are rare, soft labels aligned to equal shares are wrong."""
+    few = np.flatnonzero(digits.y_test >= 5)
+    pool = np.concatenate([np.flatnonzero(digits.y_test < 5), few[: len(few) // 10]])
+    x_pool, y_pool = digits.x_test[pool].reshape(-1, 64), digits.y_test[pool]
+    labeled = digits.x_lab.reshape(100, 64), digits.y_lab
+    run = {"loss_network_options": {"hidden": (64,)}, "max_steps": 150, "batch_size": 64}
+    error = {}
     for prior in ("labels", "estimate"):
-        model = tiny(class_prior=prior, generator=None, **run)
-        fits[prior] = model.fit(digits.x_lab, digits.y_lab, x_pool).predict(x_pool)
-    error = {prior: np.mean(found != y_pool) for prior, found in fits.items()}
-    assert error["estimate"] < error["labels"]
-    assert balanced_accuracy_score(y_pool, fits["estimate"]) > 0.8
+        model = tiny_rows(class_prior=prior, generator=None, **run).fit(*labeled, x_pool)
+        error[prior] = np.mean(model.predict(x_pool) != y_pool)
+    assert error["estimate"] < error["labels"] - 0.02
 
 
 def test_weights_and_priors_are_saved(tiny_rows, tmp_path):
