@@ -21,7 +21,14 @@ from clsgan.defaults import (
     default_steps,
     flips,
 )
-from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
+from clsgan.devices import (
+    choose_device,
+    choose_precision,
+    flushed_denormals,
+    make_fabric,
+    own_modes,
+    seeded,
+)
 from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.networks import build_generator, build_loss_network, level_of, remove_level, whiten_stem
@@ -123,7 +130,8 @@ def fit_networks(
         raise ValueError("several processes need max_steps: under time_limit their clocks differ")
     seed = int(fabric.broadcast(seed))
     train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
-    with flushed_denormals(), seeded(seed, device_type), explained_out_of_memory(settings):
+    explained = explained_out_of_memory(settings)
+    with flushed_denormals(), seeded(seed, device_type), own_modes(), explained:
         networks = previous or _build_networks(data, settings, params, seed)
         if settings.objective.system is not None:
             remove_level(networks[0])

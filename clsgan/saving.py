@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsgan._version import __version__
 from clsgan.allocation import LimitedAllocation
 from clsgan.choices import one_of, unknown_name
-from clsgan.devices import PRECISIONS
+from clsgan.devices import PRECISIONS, own_modes
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network, remove_level
@@ -151,7 +151,7 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
     stored = sum(tensor.nbytes for tensor in tensors.values())
     limit = LimitedAllocation(2 * stored + SPARE_BYTES, 20 * len(tensors) + 1000)
     try:
-        with limit:
+        with limit, own_modes():
             if name == "loss_network":
                 network = build_loss_network(part, shape, n_classes, _no_download(options))
                 if not design.get("level", True):

@@ -328,7 +328,7 @@ def normal_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     >>> normal_noise((2, 8), torch.Generator()).shape
     torch.Size([2, 8])
     """
-    return torch.randn(shape, generator=generator, device=generator.device)
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -348,7 +348,8 @@ def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     >>> float(uniform_noise((2, 8), torch.Generator()).abs().max()) <= 1
     True
     """
-    return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+    return 2 * drawn - 1
 
 
 NOISES: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {

@@ -1,6 +1,7 @@
 """Drawn inputs: whatever form images, rows and labels come in, the right answer or an error that
 names the problem."""
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,12 +63,15 @@ def tensor(x):
 
 
 def frame(x):
-    return pytest.importorskip("pandas").DataFrame(x)
+    import pandas
+
+    return pandas.DataFrame(x)
 
 
 MEMORY = (np.ascontiguousarray, np.asfortranarray, strided, backwards, read_only, byte_swapped)
 IMAGE_FORMS = (*MEMORY, tensor, list)
-ROW_FORMS = (*MEMORY, tensor, list, np.ndarray.tolist, frame)
+ROW_FORMS = (*MEMORY, tensor, list, np.ndarray.tolist)
+ROW_FORMS += (frame,) if find_spec("pandas") else ()
 
 
 # Labels: K classes as labels of a kind, and how unlabeled rows are marked among them
