@@ -255,8 +255,7 @@ def _margins(
 ) -> Scalars:
     """Terms against generated rows: of the whole loss network, or of its level alone."""
     if _margins_on_level(state, settings):
-        filtered = settings.objective.unlabeled_filter is not None  # its level learns all the time
-        if state.step % settings.generator_interval and not filtered:
+        if state.step % settings.generator_interval:
             return {}
         return level_terms(fabric, state, settings.objective, batch, fake)
     if fake is None:

@@ -115,7 +115,12 @@ def known_digits(x):
     return np.array([y[np.ascontiguousarray(image).tobytes()] in KNOWN for image in x])
 
 
-RUN = {"max_steps": 200, "batch_size": 64, "loss_network_options": {"widths": (16, 16, 32)}}
+RUN = {
+    "generator_interval": 2,
+    "max_steps": 300,
+    "batch_size": 64,
+    "loss_network_options": {"widths": (16, 16, 32)},
+}
 
 
 def test_novel_digits_of_the_pool_are_found_and_kept_from_the_soft_labels(tiny, digits):

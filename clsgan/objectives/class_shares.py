@@ -25,6 +25,7 @@ def shifted_shares(probabilities: Tensor, trained: Tensor, believed: Tensor) -> 
 
     Examples
     --------
+    >>> import torch
     >>> certain, half = torch.eye(2)[[0, 0, 0, 1]], torch.full((2,), 0.5)
     >>> shifted_shares(certain, trained=half, believed=half)
     tensor([0.7500, 0.2500])
@@ -51,6 +52,7 @@ def balanced_shares(trained: Tensor, weight: Tensor | None) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> balanced_shares(torch.tensor([0.2, 0.8]), torch.tensor([4.0, 1.0]))
     tensor([0.5000, 0.5000])
     """
