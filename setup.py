@@ -38,6 +38,7 @@ setup(
         "matplotlib>=3.8",
         "numpy>=1.26",
         "omegaconf>=2.3",
+        "packaging>=22",
         "pillow>=10.3",
         "pyyaml>=6",
         "safetensors>=0.4.3",

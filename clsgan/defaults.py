@@ -7,10 +7,11 @@ from typing import Any
 
 from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
 from clsgan.choices import one_of, unknown_name
+from clsgan.class_balance import ESTIMATE
 from clsgan.critic_terms import PENALTIES
 from clsgan.inference import VIEWS
 from clsgan.inputs import LAYOUTS, InputSpec
-from clsgan.objectives import SYSTEMS, Objective, build_objective
+from clsgan.objectives import SYSTEMS, UNLABELED, Objective, build_objective
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
@@ -29,6 +30,7 @@ OBJECTIVE_FIELDS = (
     "margins_train",
     "outlier_weight",
     "unlabeled_outlier_weight",
+    "unlabeled_filter",
 )
 TRAINING_FIELDS = (
     "batch_size",
@@ -187,7 +189,10 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
     _check_class_options(params)
+    if isinstance(params["class_prior"], str) and params["class_prior"] == ESTIMATE:
+        changes["estimate_prior"] = True
     objective = build_objective(params["objective"], params["objective_options"], **changes)
+    _check_prior(params, objective)
     training = dict(_training_defaults(params, spec, n_rows))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
     if params["generated_batch_size"] is None and objective.unlabeled_fakes == "prior":
@@ -596,6 +601,18 @@ def _check_parameters(params: Mapping[str, Any]) -> None:
     value = params["validation_fraction"]
     if not _is_within(value, 0, 1) or value == 1:
         raise ValueError(f"validation_fraction={value!r} is not valid; it is in [0, 1)")
+
+
+def _check_prior(params: Mapping[str, Any], objective: Objective) -> None:
+    """Refuse a class prior that nothing is aligned to."""
+    given, asked = params["class_prior"], UNLABELED[objective.unlabeled]
+    if (isinstance(given, str) and given == "labels") or objective.unlabeled == "none":
+        return
+    if asked is None or not asked.aligned or not objective.class_alignment:
+        raise ValueError(
+            f"class_prior={given!r} is what soft labels are aligned to; unlabeled="
+            f"{objective.unlabeled!r} with class_alignment={objective.class_alignment} aligns none"
+        )
 
 
 def _check_prior_fakes(settings: Settings) -> None:

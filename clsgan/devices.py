@@ -225,6 +225,28 @@ _GLOBAL_STATE = threading.RLock()
 
 
 @contextmanager
+def own_modes() -> Iterator[None]:
+    """Train in float32 and with gradients whatever the program around has set, and leave it so.
+
+    `torch.set_default_dtype` is for all threads of a program; use it inside `seeded`, which lets
+    one of them in at a time.
+
+    Examples
+    --------
+    >>> with torch.no_grad(), own_modes():
+    ...     torch.is_grad_enabled()
+    True
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+@contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Treat denormal numbers as zero while a block runs: CPUs multiply them very slowly.
 

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from clsgan.saving import DESIGN, describe, kept_on_error, restore
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
+from clsgan.unlabeled_terms import last_kept_share
 
 Array = npt.NDArray[Any]
 
@@ -91,13 +92,24 @@ class CLSGANClassifier(
     label_smoothing : float, optional
         Share of a label's weight that is spread over all classes.
     class_alignment : float, optional
-        From 0 to 1: how far soft labels are made to have the class shares of the labels. Set it to
-        0 where unlabeled rows have other ones.
+        From 0 to 1: how far soft labels are made to have the class shares of `class_prior`.
+    class_prior : {"labels", "uniform", "estimate"} or array [K]
+        Class shares that the unlabeled rows are believed to have, in the order of `classes_`:
+        those of the labels, equal ones, an estimate by expectation maximisation on the soft labels
+        (Saerens et al., 2002), or those given.
+    class_weight : dict, "balanced" or None
+        Weights of the classes in the labeled term, as in scikit-learn: "balanced" gives each class
+        the same sum of weights. Brought to a mean of 1 over the labeled rows.
     margins_train : {"level", "network"}, optional
         Whether the margins move the level of all class scores alone or the whole loss network.
     outlier_weight, unlabeled_outlier_weight : float, optional
         Weight of the term that makes `outlier_score` high on generated rows, and of unlabeled rows
         among these.
+    unlabeled_filter : {"open-class"} or None
+        For unlabeled rows that may be of none of the classes: "open-class" weighs each by
+        ``1 - p(none of the classes)`` of the averaged network (section 6.1), which then learns to
+        tell labeled from unlabeled rows, less those that are of the classes. See
+        `unlabeled_kept_share_`.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
@@ -186,6 +198,9 @@ class CLSGANClassifier(
     n_unlabeled_ : int
         Unlabeled rows; 10^9 for a stream that does not tell.
     validation_error_ : float or None
+    unlabeled_kept_share_ : float or None
+        Mean weight that `unlabeled_filter` left to the unlabeled rows of the last steps; the run
+        of it is "unlabeled_kept" in `history_`.
     skipped_ : list of (str, str)
         Files and samples that `fit` left out, and why; they are not saved.
     precision_, device_ : str
@@ -224,9 +239,12 @@ class CLSGANClassifier(
         unlabeled_hinge_weight: float | None = None,
         label_smoothing: float | None = None,
         class_alignment: float | None = None,
+        class_prior: str | Sequence[float] | Array = "labels",
+        class_weight: Mapping[Any, float] | str | None = None,
         margins_train: str | None = None,
         outlier_weight: float | None = None,
         unlabeled_outlier_weight: float | None = None,
+        unlabeled_filter: str | None = None,
         unlabeled: str = "auto",
         loss_network: str | nn.Module = "auto",
         loss_network_options: Mapping[str, Any] | None = None,
@@ -275,9 +293,12 @@ class CLSGANClassifier(
         self.unlabeled_hinge_weight = unlabeled_hinge_weight
         self.label_smoothing = label_smoothing
         self.class_alignment = class_alignment
+        self.class_prior = class_prior
+        self.class_weight = class_weight
         self.margins_train = margins_train
         self.outlier_weight = outlier_weight
         self.unlabeled_outlier_weight = unlabeled_outlier_weight
+        self.unlabeled_filter = unlabeled_filter
         self.unlabeled = unlabeled
         self.objective_options = objective_options
         self.penalty = penalty
@@ -724,6 +745,7 @@ class CLSGANClassifier(
         self.precision_, self.device_ = fitted.precision, fitted.device_type
         self.validation_error_ = fitted.validation_error
         self.n_unlabeled_, self.skipped_ = len(data.unlabeled), data.all_skipped()
+        self.unlabeled_kept_share_ = last_kept_share(fitted.history)
         if self.skipped_:
             name, reason = self.skipped_[0]
             warnings.warn(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.augment import build_augment
+from clsgan.class_balance import class_shares
 from clsgan.defaults import (
     choose_augment,
     choose_network_options,
@@ -20,11 +21,18 @@ from clsgan.defaults import (
     default_steps,
     flips,
 )
-from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
+from clsgan.devices import (
+    choose_device,
+    choose_precision,
+    flushed_denormals,
+    make_fabric,
+    own_modes,
+    seeded,
+)
 from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import kept_memory
-from clsgan.networks import build_generator, build_loss_network, remove_level, whiten_stem
+from clsgan.networks import build_generator, build_loss_network, level_of, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.pool_store import PoolStore
 from clsgan.processes import agreed_seconds, average_buffers
@@ -126,12 +134,14 @@ def fit_networks(
     with (
         flushed_denormals(),
         seeded(seed, device_type),
+        own_modes(),
         kept_memory(device_type),
         explained_out_of_memory(settings),
     ):
         networks = previous or _build_networks(data, settings, params, seed)
         if settings.objective.system is not None:
             remove_level(networks[0])
+        _check_filter(networks[0], settings)
         if settings.spectral_norm:
             spectral_norm(networks[0])
         streams = make_streams(fabric, data, train_rows, settings, params, seed)
@@ -217,6 +227,8 @@ def make_streams(
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        classes=class_shares(params, data.classes, data.codes[train_rows]),
+        keep_plain=settings.objective.unlabeled_filter is not None,
     )
 
 
@@ -269,6 +281,26 @@ def _build_networks(
         seed=seed + 1,
     )
     return network, generator
+
+
+def _check_filter(network: nn.Module, settings: Settings) -> None:
+    """Refuse to weigh unlabeled rows by a probability of "none" that nothing trains."""
+    objective = settings.objective
+    if objective.unlabeled_filter is None or objective.unlabeled == "none":
+        return
+    if UNLABELED[objective.unlabeled] is None:
+        raise ValueError(
+            f"unlabeled_filter={objective.unlabeled_filter!r} weighs what a teacher asks of "
+            f"unlabeled rows; unlabeled={objective.unlabeled!r} has none. Choose 'soft_labels', "
+            "'fixmatch', 'pseudo_label' or 'mean_teacher'"
+        )
+    on_level = objective.margins_train == "level" and objective.outlier_weight > 0
+    if not on_level or level_of(network) is None:
+        raise ValueError(
+            f"unlabeled_filter={objective.unlabeled_filter!r} needs margins_train='level', an "
+            "outlier_weight above 0, and a loss network with a level (clsgan.networks.Level), "
+            "which learns to tell known from novel rows"
+        )
 
 
 def _some_images(data: TrainingData, seed: int) -> Tensor:

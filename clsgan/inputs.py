@@ -178,6 +178,8 @@ def check_images(X: Any, name: str, layout: str) -> tuple[Array, str]:
         if not np.isfinite(X).all():
             bad = int((~np.isfinite(X)).any(axis=(1, 2, 3)).sum())
             raise ValueError(f"{name} contains NaN or infinite values, in {bad} of {len(X)} images")
+    if min(X.strides, default=0) < 0:  # as of X[::-1], which torch cannot take
+        X = X.copy(order="K")
     return X, layout
 
 

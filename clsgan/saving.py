@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clsgan._version import __version__
 from clsgan.allocation import LimitedAllocation
 from clsgan.choices import one_of, unknown_name
-from clsgan.devices import PRECISIONS
+from clsgan.devices import PRECISIONS, own_modes
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network, remove_level
@@ -26,7 +26,8 @@ NETWORKS = ("loss_network", "generator")
 DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
 MAX_HISTORY = 2000
 SPARE_BYTES = 2**24  # what building a network may take beside its weights
-OMITTED = "$omitted"
+OMITTED, PAIRS = "$omitted", "$pairs"
+REPORTED = ("validation_error_", "unlabeled_kept_share_")  # of classifiers; either may be None
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
 
@@ -83,8 +84,9 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     fitted = {name: getattr(estimator, name) for name in PLAIN}
     fitted["has_generator"] = estimator.generator_ is not None
     fitted["n_features_out"] = estimator._n_features_out
-    fitted["validation_error"] = getattr(estimator, "validation_error_", None)
     fitted["n_unlabeled"] = getattr(estimator, "n_unlabeled_", None)
+    for name in REPORTED:
+        fitted[name.removesuffix("_")] = getattr(estimator, name, None)
     names = getattr(estimator, "feature_names_in_", None)
     fitted["feature_names_in"] = None if names is None else list(names)
     document = {
@@ -152,8 +154,9 @@ def restore(
         has_generator = bool(fitted["has_generator"])
         estimator.units_ = _units(tensors, estimator.spec_)
         if document["classes"] is not None:
-            estimator.validation_error_ = fitted["validation_error"]
             estimator.n_unlabeled_ = fitted.get("n_unlabeled")
+            for name in REPORTED:
+                setattr(estimator, name, fitted.get(name.removesuffix("_")))
             estimator.class_prior_ = tensors["class_prior"].numpy()
             _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -173,7 +176,7 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
     stored = sum(tensor.nbytes for tensor in tensors.values())
     limit = LimitedAllocation(2 * stored + SPARE_BYTES, 20 * len(tensors) + 1000)
     try:
-        with limit:
+        with limit, own_modes():
             if name == "loss_network":
                 network = build_loss_network(part, shape, n_classes, _no_download(options))
                 if not design.get("level", True):
@@ -211,7 +214,15 @@ def _parameters(
     if unknown:
         raise ValueError(f"the model file has parameters that this version has not: {unknown}")
     omitted = {key for key, value in stored.items() if isinstance(value, dict) and OMITTED in value}
-    return {**stored, **{key: valid[key] for key in omitted}, **given}
+    read = {key: _from_json(value) for key, value in stored.items()}
+    return {**read, **{key: valid[key] for key in omitted}, **given}
+
+
+def _from_json(value: Any) -> Any:
+    """A parameter as it was before `_to_json`: keys of a mapping need not be strings."""
+    if isinstance(value, dict) and PAIRS in value:
+        return {key: item for key, item in value[PAIRS]}
+    return value
 
 
 def _design(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,6 +258,10 @@ def _to_json(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biuf":
+        return value.tolist()
+    if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
+        return {PAIRS: [[_to_json(key), _to_json(item)] for key, item in value.items()]}
     if isinstance(value, Mapping):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

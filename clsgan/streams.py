@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clsgan.augment import Augment
 from clsgan.draws import SharedGenerator, own_rows
+from clsgan.objectives import balanced_shares
 from clsgan.pool_store import PoolStore
 
 
@@ -44,7 +45,13 @@ class Batch:
     y_gen : Tensor [M], int64
         Classes of the generated rows.
     prior : Tensor [K]
-        Class shares of the labels.
+        Class shares that the unlabeled rows are believed to have.
+    x_lab_plain : Tensor [B, ...] or None
+        The labeled rows as the teacher would see them; where they are asked for.
+    class_weight : Tensor [K] or None
+        Weight of the labeled rows of each class.
+    trained : Tensor [K] or None
+        Class shares of the labels, as weighed.
 
     Examples
     --------
@@ -60,6 +67,30 @@ class Batch:
     z: Tensor
     y_gen: Tensor
     prior: Tensor
+    x_lab_plain: Tensor | None = None
+    class_weight: Tensor | None = None
+    trained: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """What is wanted of the classes beside the shares that the labels have.
+
+    Attributes
+    ----------
+    weight : Tensor [K] or None
+        Weight of the labeled rows of each class; 1 each if None.
+    pool_prior : Tensor [K] or None
+        Shares that the unlabeled rows are believed to have; those of the labels if None.
+
+    Examples
+    --------
+    >>> ClassShares().weight is None
+    True
+    """
+
+    weight: Tensor | None = None
+    pool_prior: Tensor | None = None
 
 
 class EndlessSampler:
@@ -181,6 +212,10 @@ class Streams:
         the generated rows, and the unlabeled rows as the teacher sees them.
     seed : int
     rank, world_size : int
+    classes : ClassShares, optional
+        Weights and believed shares of the classes, if not those of the labels.
+    keep_plain : bool
+        Whether batches have their labeled rows unaugmented too.
 
     Examples
     --------
@@ -209,6 +244,8 @@ class Streams:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        classes: "ClassShares | None" = None,
+        keep_plain: bool = False,
     ) -> None:
         self.labeled, self.unlabeled, self.device = labeled, unlabeled, labeled.device
         self.y = y.to(self.device)
@@ -218,6 +255,13 @@ class Streams:
         self.teacher_augment = teacher_augment
         counts = torch.bincount(self.y, minlength=n_classes).float()
         self.prior = counts / counts.sum()
+        classes = classes or ClassShares()
+        self.class_weight, self.pool_prior = (
+            None if shares is None else shares.to(self.device)
+            for shares in (classes.weight, classes.pool_prior)
+        )
+        self.trained = balanced_shares(self.prior, self.class_weight)
+        self.keep_plain = keep_plain
         self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
         self.unlabeled_rows = EndlessSampler(len(unlabeled), seed + 1, rank, world_size)
         self.generator = SharedGenerator(self.device, rank, world_size)
@@ -231,6 +275,7 @@ class Streams:
         """
         index = self.labeled_rows.take(sizes.labeled)
         y_lab = self.y[index.to(self.device)]
+        labeled = self.labeled.gather(index)
         x_unl = self.labeled.rows.new_empty(0)
         x_teacher = x_unl
         if sizes.unlabeled:
@@ -238,13 +283,16 @@ class Streams:
             x_unl = self.unlabeled_augment(plain, self.generator)
             x_teacher = self.teacher_augment(plain, self.generator)
         return Batch(
-            x_lab=self.augment(self.labeled.gather(index), self.generator),
+            x_lab=self.augment(labeled, self.generator),
             y_lab=y_lab,
             x_unl=x_unl,
             x_teacher=x_teacher,
             z=self.noise(sizes.generated),
             y_gen=self.generated_classes(y_lab, sizes.generated),
-            prior=self.prior,
+            prior=self.prior if self.pool_prior is None else self.pool_prior,
+            x_lab_plain=labeled if self.keep_plain else None,
+            class_weight=self.class_weight,
+            trained=self.trained,
         )
 
     def _unlabeled_rows(self, count: int) -> Tensor:
@@ -290,7 +338,7 @@ def normal_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     >>> normal_noise((2, 8), torch.Generator()).shape
     torch.Size([2, 8])
     """
-    return torch.randn(shape, generator=generator, device=generator.device)
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -310,7 +358,8 @@ def uniform_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     >>> float(uniform_noise((2, 8), torch.Generator()).abs().max()) <= 1
     True
     """
-    return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+    return 2 * drawn - 1
 
 
 NOISES: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {

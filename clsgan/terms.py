@@ -4,14 +4,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from clsgan.freezing import frozen_statistics
 from clsgan.networks import Level, level_of
 from clsgan.objectives import (
-    UNLABELED,
     Objective,
-    align_classes,
     at_label,
     loss_sensitive_critic,
     pixel_margin,
@@ -19,16 +16,18 @@ from clsgan.objectives import (
 )
 from clsgan.streams import Batch
 from clsgan.train_state import TrainState
+from clsgan.unlabeled_terms import pool_term
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Scalars = dict[str, Tensor]
 LEVEL_ROWS = 64  # of each kind, over all processes
-FOLLOWING = 0.02  # weight of the newest batch in the running mean of class probabilities
 
 
-def labeled_term(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
+def labeled_term(
+    objective: Objective, logits: Tensor, y: Tensor, class_weight: Tensor | None = None
+) -> Tensor:
     """Mean loss of labeled rows, the first term of eq. 15, with label smoothing.
 
     Parameters
@@ -36,6 +35,8 @@ def labeled_term(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
     objective : Objective
     logits : Tensor [B, K]
     y : Tensor [B], int64
+    class_weight : Tensor [K], optional
+        Weight of the rows of each class.
 
     Returns
     -------
@@ -50,54 +51,10 @@ def labeled_term(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
     """
     losses = objective.losses(logits)
     smoothing = objective.label_smoothing
+    if class_weight is not None:
+        rows = (1 - smoothing) * at_label(losses, y) + smoothing * losses.mean(dim=1)
+        return (class_weight[y] * rows).mean()
     return (1 - smoothing) * at_label(losses, y).mean() + smoothing * losses.mean()
-
-
-def unlabeled_term(
-    fabric: "Fabric", state: TrainState, objective: Objective, logits: Tensor, batch: Batch
-) -> Scalars:
-    """Mean of what is asked of unlabeled rows besides eq. 18, if anything.
-
-    Parameters
-    ----------
-    fabric : Fabric
-    state : TrainState
-        Has the teacher.
-    objective : Objective
-    logits : Tensor [U, K]
-        Scores of the learning network.
-    batch : Batch
-
-    Returns
-    -------
-    dict of Tensor
-
-    Examples
-    --------
-    See `clsgan.trainer.update_loss_network`.
-    """
-    asked = UNLABELED[objective.unlabeled]
-    if asked is None:
-        return {}
-    if asked.teacher == "average":
-        teacher: nn.Module = state.average_loss_network.module
-    else:
-        teacher = state.loss_network.module
-    with torch.no_grad(), frozen_statistics(teacher), fabric.autocast():
-        target = teacher(batch.x_teacher)[0].float()
-    if objective.class_alignment and asked.aligned:
-        predicted = _follow_classes(fabric, state, target)
-        target = align_classes(target, predicted, batch.prior, objective.class_alignment)
-    return {"unlabeled": asked.loss(logits, target).mean()}
-
-
-def _follow_classes(fabric: "Fabric", state: TrainState, logits: Tensor) -> Tensor:
-    """Running mean [K] of class probabilities, the same in all processes."""
-    own = logits.softmax(dim=1).mean(dim=0)
-    mean = cast(Tensor, fabric.all_reduce(own, reduce_op="mean"))
-    before = mean if state.teacher_classes is None else state.teacher_classes
-    state.teacher_classes = torch.lerp(before, mean, FOLLOWING)
-    return state.teacher_classes
 
 
 def margin_terms(
@@ -167,10 +124,15 @@ def level_terms(
     --------
     See `clsgan.trainer.update_loss_network`.
     """
-    if fake is None and not (len(batch.x_unl) and objective.unlabeled_outlier_weight):
+    filtered = batch.x_lab_plain is not None
+    wanted = filtered or objective.unlabeled_outlier_weight
+    if fake is None and not (len(batch.x_unl) and wanted):
         return {}
+    labeled, unlabeled = batch.x_lab, batch.x_unl
+    if batch.x_lab_plain is not None:  # else the level would learn how rows are augmented
+        labeled, unlabeled = batch.x_lab_plain, batch.x_teacher
     most = max(LEVEL_ROWS // fabric.world_size, 1)
-    labeled, unlabeled = batch.x_lab[:most], batch.x_unl[:most]
+    labeled, unlabeled = labeled[:most], unlabeled[:most]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module
     before, level = cast(Level, level_of(average)), cast(Level, level_of(state.loss_network.module))
@@ -180,10 +142,12 @@ def level_terms(
         logits = logits - before(features)
     logits = logits + level(features)
     lab, unl = logits[: len(labeled)], logits[len(labeled) : len(labeled) + len(unlabeled)]
-    if fake is None:
-        return outlier_term(objective, lab, unl, lab[:0])
     fake_logits = logits[len(labeled) + len(unlabeled) :]
-    margins = margin_terms(objective, batch, fake, lab, unl, fake_logits)
+    margins = {}
+    if fake is not None:
+        margins = margin_terms(objective, batch, fake, lab, unl, fake_logits)
+    if filtered and len(unl):
+        return margins | pool_term(state, lab, unl, fake_logits)
     return margins | outlier_term(objective, lab, unl, fake_logits)
 
 

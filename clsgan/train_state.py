@@ -1,7 +1,7 @@
 """The networks of a run with their optimisers and running averages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from clsgan.lipschitz import SteepestPoints, decay_groups
+from clsgan.pool_belief import PoolBelief
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
 
@@ -21,7 +22,8 @@ class TrainState:
     """The networks of a run, their running averages and their optimisers.
 
     `teacher_classes` [K] is the running mean of the teacher's class probabilities; `steepest` are
-    the points that the penalty "max" looks at again.
+    the points that the penalty "max" looks at again; `pool` is what is believed of the unlabeled
+    rows.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class TrainState:
     average_generator: AveragedModel | None = None
     teacher_classes: Tensor | None = None
     steepest: SteepestPoints | None = None
+    pool: PoolBelief = field(default_factory=PoolBelief)
     step: int = 0
     rows_seen: int = 0
 

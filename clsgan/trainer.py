@@ -25,10 +25,10 @@ from clsgan.terms import (
     level_terms,
     margin_terms,
     margin_weights,
-    unlabeled_term,
 )
 from clsgan.threads import ThreadTuner
 from clsgan.train_state import TrainState, set_learning_rates, update_averages
+from clsgan.unlabeled_terms import KEPT, unlabeled_term
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -137,7 +137,7 @@ def update_loss_network(
     weights = {"labeled": 1.0, "critic": settings.objective.hinge_weight}
     weights["penalty"] = settings.penalty_weight
     if settings.conditional:
-        terms["labeled"] = labeled_term(settings.objective, lab, batch.y_lab)
+        terms["labeled"] = labeled_term(settings.objective, lab, batch.y_lab, batch.class_weight)
     if len(unl):
         ramp = unlabeled_weight_ramp(progress, settings.unlabeled_start)
         weights["unlabeled"] = settings.objective.unlabeled_weight * ramp
@@ -160,7 +160,7 @@ def update_loss_network(
     )
     if penalty is not None:
         terms["penalty"] = penalty
-    weights |= margin_weights(settings.objective)
+    weights |= margin_weights(settings.objective) | {KEPT: 0.0}
     if not terms:
         return {}
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()

@@ -101,6 +101,7 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "margins_train": "network",
         "outlier_weight": 0.3,
         "unlabeled_outlier_weight": 0.1,
+        "unlabeled_filter": "open-class",
     }
     assert set(changes) == set(OBJECTIVE_FIELDS)
     found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)

@@ -50,7 +50,8 @@ def make_streams(seed: int = 0, rank: int = 0, world_size: int = 1, **changes) -
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+    pairs = [(getattr(one, name), getattr(other, name)) for name in vars(one)]
+    return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
 
 # ---- rows

@@ -5,6 +5,7 @@ Sign convention: a loss is low on real data and high on generated data. Families
 minus the score of a class as its loss. Every critic and generator objective is to be minimised.
 
 - `loss_sensitive`, `costs`, `unlabeled`: LS-GAN, GLS-GAN and CLS-GAN
+- `open_set`: known against novel rows of a pool; `class_shares`: its class shares
 - `wasserstein`: Wasserstein GAN
 - `least_squares`: Least Squares GAN (high on real)
 - `lipschitz_gan`: Lipschitz GAN (high on real)
@@ -30,6 +31,7 @@ from clsgan.objectives.beyond import (
     beyond_generator,
     check_beyond,
 )
+from clsgan.objectives.class_shares import balanced_shares, shifted_shares
 from clsgan.objectives.costs import (
     Cost,
     check_cost,
@@ -61,6 +63,7 @@ from clsgan.objectives.loss_sensitive import (
     pixel_margin,
     unlabeled_loss,
 )
+from clsgan.objectives.open_set import known_share_of_pool, non_negative_risk
 from clsgan.objectives.relativistic import (
     RELATIVISTIC,
     relativistic_critic,
@@ -95,6 +98,7 @@ __all__ = [
     "align_classes",
     "all_pairs_critic",
     "at_label",
+    "balanced_shares",
     "beyond_critic",
     "beyond_generator",
     "build_objective",
@@ -108,6 +112,7 @@ __all__ = [
     "hinge_critic",
     "hinge_generator",
     "is_chi_squared",
+    "known_share_of_pool",
     "leaky_cost",
     "least_squares_critic",
     "least_squares_generator",
@@ -115,6 +120,7 @@ __all__ = [
     "lipschitz_generator",
     "loss_sensitive_critic",
     "loss_sensitive_generator",
+    "non_negative_risk",
     "non_saturating_critic",
     "non_saturating_generator",
     "open_class_losses",
@@ -124,6 +130,7 @@ __all__ = [
     "probability_distance",
     "relativistic_critic",
     "relativistic_generator",
+    "shifted_shares",
     "soft_label_loss",
     "unlabeled_loss",
     "wasserstein_critic",

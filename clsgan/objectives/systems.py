@@ -60,6 +60,12 @@ class Objective:
     unlabeled_outlier_weight : float
         Weight of unlabeled rows among the generated ones in that term. Rows of classes that no
         label has can be found so: they are common in the pool and never labeled.
+    unlabeled_filter : {"open-class"} or None
+        How rows of no known class are kept from the unlabeled term: "open-class" weighs a row by
+        ``1 - p(none of the classes)`` of the averaged network.
+    estimate_prior : bool
+        Whether the class shares of the unlabeled rows, which the teacher's classes are aligned to,
+        are estimated (`clsgan.objectives.shifted_shares`); else they are given.
     cost : callable
         C of the margins (GLS-CLS): `hinge_cost` in the paper.
     system : System or None
@@ -85,6 +91,8 @@ class Objective:
     margins_train: str
     outlier_weight: float
     unlabeled_outlier_weight: float
+    unlabeled_filter: str | None = None
+    estimate_prior: bool = False
     cost: Cost = hinge_cost
     system: System | None = None
 
@@ -148,6 +156,7 @@ OF_MARGINS = (
     "outlier_weight",
     "unlabeled_outlier_weight",
 )
+FILTERS = ("open-class",)
 COST_OPTIONS: Mapping[str, Any] = {"cost": "hinge", "slope": 0.0, "alpha": 1.0}
 
 CHOICES = {
@@ -155,6 +164,7 @@ CHOICES = {
     "unlabeled_fakes": ("prior", "shared"),
     "unlabeled": tuple(UNLABELED),
     "margins_train": ("level", "network"),
+    "unlabeled_filter": FILTERS,
 }
 WEIGHTS = {
     "hinge_weight",

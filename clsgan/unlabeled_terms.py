@@ -1,0 +1,187 @@
+"""What is asked of unlabeled rows, by a teacher, and which of them are of a known class."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clsgan.freezing import frozen_statistics
+from clsgan.objectives import (
+    UNLABELED,
+    Objective,
+    align_classes,
+    non_negative_risk,
+    outlier_probability,
+)
+from clsgan.streams import Batch
+from clsgan.train_state import TrainState
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Scalars = dict[str, Tensor]
+FOLLOWING = 0.02  # weight of the newest batch in the running mean of class probabilities
+FAKE_WEIGHT = 0.2  # of generated rows among the novel ones
+KEPT = "unlabeled_kept"  # the mean weight of unlabeled rows: told, and of no weight in the loss
+
+
+def unlabeled_term(
+    fabric: "Fabric", state: TrainState, objective: Objective, logits: Tensor, batch: Batch
+) -> Scalars:
+    """Mean of what is asked of unlabeled rows besides eq. 18, if anything.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    state : TrainState
+        Has the teacher.
+    objective : Objective
+    logits : Tensor [U, K]
+        Scores of the learning network.
+    batch : Batch
+
+    Returns
+    -------
+    dict of Tensor
+
+    Examples
+    --------
+    See `clsgan.trainer.update_loss_network`.
+    """
+    asked = UNLABELED[objective.unlabeled]
+    if asked is None:
+        return {}
+    if asked.teacher == "average":
+        teacher: nn.Module = state.average_loss_network.module
+    else:
+        teacher = state.loss_network.module
+    with torch.no_grad(), frozen_statistics(teacher), fabric.autocast():
+        target = teacher(batch.x_teacher)[0].float()
+    known = None
+    if objective.unlabeled_filter is not None:
+        known = known_weights(fabric, state, batch, target if asked.teacher == "average" else None)
+    if objective.class_alignment and asked.aligned:
+        target = _aligned(fabric, state, objective, batch, target, known)
+    losses = asked.loss(logits, target)
+    if known is None:
+        return {"unlabeled": losses.mean()}
+    return {"unlabeled": (known * losses).mean(), KEPT: known.mean()}
+
+
+def known_weights(
+    fabric: "Fabric", state: TrainState, batch: Batch, scores: Tensor | None = None
+) -> Tensor:
+    """Probability that each unlabeled row is of a known class: its weight in the unlabeled term.
+
+    ``1 - p(none of the classes)`` of the averaged network (section 6.1 of arXiv 1701.06264).
+
+    Parameters
+    ----------
+    fabric : Fabric
+    state : TrainState
+    batch : Batch
+    scores : Tensor [U, K], optional
+        Those of the averaged network for `batch.x_teacher`, where they are there already.
+
+    Returns
+    -------
+    Tensor [U]
+
+    Examples
+    --------
+    See `clsgan.trainer.update_loss_network`.
+    """
+    if scores is None:
+        with torch.no_grad(), fabric.autocast():
+            scores = state.average_loss_network.module(batch.x_teacher)[0].float()
+    return 1 - outlier_probability(scores)
+
+
+def _aligned(
+    fabric: "Fabric",
+    state: TrainState,
+    objective: Objective,
+    batch: Batch,
+    target: Tensor,
+    known: Tensor | None,
+) -> Tensor:
+    """The teacher's scores, moved to the class shares that the unlabeled rows should have."""
+    predicted = _follow_classes(fabric, state, target, known)
+    expected = batch.prior
+    if objective.estimate_prior and batch.trained is not None:
+        expected = _all_mean(fabric, state.pool.see_classes(target.softmax(dim=1), batch.trained))
+        state.pool.class_shares = expected
+    return align_classes(target, predicted, expected, objective.class_alignment)
+
+
+def _follow_classes(
+    fabric: "Fabric", state: TrainState, logits: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """Running mean [K] of class probabilities of known rows, the same in all processes."""
+    own = logits.softmax(dim=1)
+    if known is None:
+        mean = _all_mean(fabric, own.mean(dim=0))
+    else:
+        mean = _all_mean(fabric, (known[:, None] * own).mean(dim=0))
+        mean = mean / mean.sum().clamp_min(1e-6)
+    before = mean if state.teacher_classes is None else state.teacher_classes
+    state.teacher_classes = torch.lerp(before, mean, FOLLOWING)
+    return state.teacher_classes
+
+
+def _all_mean(fabric: "Fabric", own: Tensor) -> Tensor:
+    return cast(Tensor, fabric.all_reduce(own, reduce_op="mean"))
+
+
+def pool_term(state: TrainState, lab: Tensor, unl: Tensor, fake: Tensor) -> Scalars:
+    """What teaches the level to tell known from novel rows of a pool that has both.
+
+    The non-negative risk of learning from positive and unlabeled examples, with the share of known
+    rows as `PoolBelief` estimates it, in place of `clsgan.terms.outlier_term`: there the known
+    rows of the pool are pushed out with the others. Generated rows count among the novel ones.
+
+    Parameters
+    ----------
+    state : TrainState
+        Its belief of the pool takes in the scores.
+    lab, unl, fake : Tensor [B, K], [U, K], [M, K]
+        Scores.
+
+    Returns
+    -------
+    dict of Tensor
+
+    Examples
+    --------
+    See `clsgan.terms.level_terms`.
+    """
+    known, pool = lab.logsumexp(dim=1), unl.logsumexp(dim=1)
+    state.pool.see_scores(known, pool)
+    risk = non_negative_risk(known, pool, state.pool.known_share)
+    if len(fake):
+        risk = risk + FAKE_WEIGHT * F.softplus(fake.logsumexp(dim=1)).mean()
+    return {"outlier": risk}
+
+
+def last_kept_share(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean weight of unlabeled rows in the last record of a run that has one.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        Records of a run, as in :attr:`clsgan.runlog.RunLog.records`.
+
+    Returns
+    -------
+    float or None
+        None where no row was weighed.
+
+    Examples
+    --------
+    >>> last_kept_share([{"step": 25, "unlabeled_kept": 0.5}, {"step": 30, "labeled": 1.0}])
+    0.5
+    """
+    shares = [float(record[KEPT]) for record in history if KEPT in record]
+    return shares[-1] if shares else None
