@@ -1,7 +1,7 @@
 """The networks of a run with their optimisers and running averages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from clsgan.lipschitz import SteepestPoints, decay_groups
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
+from clsgan.skipped_steps import SkippedSteps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,6 +40,7 @@ class TrainState:
     steepest: SteepestPoints | None = None
     step: int = 0
     rows_seen: int = 0
+    skipped: SkippedSteps = field(default_factory=SkippedSteps)
 
 
 def prepare_state(
