@@ -201,8 +201,11 @@ def _remove_others(folder: Path, newest: Path) -> None:
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     checksum = 0
     for name in sorted(tensors):
-        content = tensors[name].flatten().view(torch.uint8).numpy().data
-        checksum = zlib.crc32(content, zlib.crc32(name.encode(), checksum))
+        checksum = zlib.crc32(name.encode(), checksum)
+        flat = tensors[name].flatten()
+        if len(flat):
+            flat = flat.as_strided(flat.shape, (1,))  # that of a single number may be 0
+            checksum = zlib.crc32(flat.view(torch.uint8).numpy().data, checksum)
     return checksum
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-LOCK = "lock"
+LOCK = ".lock"
 
 
 class FolderLock:
@@ -48,7 +48,7 @@ class FolderLock:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise OSError(f"checkpoints cannot be written to {self.folder}: {error}") from error
+            raise OSError(f"{self.folder} cannot be written to: {error}") from error
         return self
 
     def __exit__(
@@ -58,10 +58,9 @@ class FolderLock:
         trace: TracebackType | None,
     ) -> None:
         with contextlib.suppress(OSError):
-            if os.listdir(self.folder) == [LOCK]:  # nothing was written
-                (self.folder / LOCK).unlink()
-                if self.made:
-                    self.folder.rmdir()
+            (self.folder / LOCK).unlink()
+            if self.made:
+                self.folder.rmdir()  # unless something was written
         os.close(self.handle)
 
     def _open(self) -> None:
@@ -76,7 +75,7 @@ class FolderLock:
                 raise BlockingIOError(
                     f"{self.folder} is in use by {owner}; wait for it, or give another folder"
                 ) from None
-            # an owner that wrote nothing removes its lock, perhaps between our two calls
+            # an owner that ends removes its lock, perhaps between our two calls
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 break
             os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
+from clsgan.folder_lock import FolderLock
 from clsgan.pictures import confusion_picture, png_bytes
+from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder
 from clsgan.run_data import RunData, load_run_data
 
 
@@ -47,7 +50,11 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
         The data, an argument of the estimator or a baseline is not valid, or a launcher started
         several processes; nothing is left behind.
     FileExistsError
-        The run folder asked for is not empty.
+        The run folder asked for is not empty, and ``config.resume`` is False.
+    BlockingIOError
+        Another process is working in the run folder.
+    KeyboardInterrupt
+        Ctrl-C; the run folder holds the model so far and a checkpoint.
 
     Examples
     --------
@@ -67,25 +74,15 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     check_baselines(config.baselines, data)
     config = _with_form(config, data)
     arguments = {"verbose": verbose, "random_state": config.data.seed, **config.estimator}
-    folder, made = run_folder.claim_run_folder(config.name, config.run)
+    folder, made = open_run_folder(config)
     try:
-        _write_inputs(folder, config, data)
-        model = CLSGANClassifier(**arguments, log_dir=str(folder))
-        model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+        with FolderLock(folder):
+            if not (folder / run_folder.RESULTS).exists():
+                _train_and_test(config, data, arguments, folder)
+            results = _complete(config, data, arguments, folder)
     except BaseException:
-        run_folder.discard_unstarted(folder, made)
+        forget_unstarted(folder, made)
         raise
-    memory = peak_memory_mb()
-    model.save(folder / run_folder.MODEL)
-    numbers = _test(model, data, folder)
-    results = _results(config, data, numbers, _own_row(model, numbers)) | {"peak_memory_mb": memory}
-    run_folder.write_json(folder / run_folder.RESULTS, results)
-    _draw(model, data, config, numbers, folder)
-    for name in config.baselines:
-        if verbose > 0:
-            print(f"baseline {name}", file=sys.stderr)
-        results["methods"].append(run_baseline(name, data, arguments))
-        run_folder.write_json(folder / run_folder.RESULTS, results)
     return {**results, "folder": str(folder)}
 
 
@@ -123,6 +120,43 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{folder}: {', '.join(files)}"])
 
 
+def _train_and_test(
+    config: RecipeConfig, data: RunData, arguments: dict[str, Any], folder: Path
+) -> None:
+    """From the data to the model and its test; after Ctrl-C to the model alone."""
+    _write_inputs(folder, config, data)
+    kept = {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
+    model = CLSGANClassifier(**arguments, **kept, log_dir=str(folder))
+    model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
+    memory = peak_memory_mb()
+    model.save(folder / run_folder.MODEL, overwrite=config.resume)
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    numbers = _test(model, data, folder)
+    results = _results(config, data, numbers, _own_row(model, numbers)) | {"peak_memory_mb": memory}
+    run_folder.write_json(folder / run_folder.RESULTS, results)
+    shutil.rmtree(folder / CHECKPOINT)
+
+
+def _complete(
+    config: RecipeConfig, data: RunData, arguments: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Pictures and baselines, those that are not there yet."""
+    results = run_folder.read_json(folder / run_folder.RESULTS)
+    if not (folder / run_folder.CONFUSION).exists():
+        model = CLSGANClassifier.load(folder / run_folder.MODEL)
+        _draw(model, data, config, results["report"], folder)
+    done = {row["method"] for row in results["methods"]}
+    for name in config.baselines:
+        if name in done:
+            continue
+        if arguments["verbose"] > 0:
+            print(f"baseline {name}", file=sys.stderr)
+        results["methods"].append(run_baseline(name, data, arguments))
+        run_folder.write_json(folder / run_folder.RESULTS, results)
+    return results
+
+
 def _check_one_process() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(
@@ -142,6 +176,7 @@ def _with_form(config: RecipeConfig, data: RunData) -> RecipeConfig:
 def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
     resolved = OmegaConf.structured(config)
     resolved.run = None  # so that the file can be trained again, into a new folder
+    resolved.resume = False
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     text = f"# {data.split} ({data.split_hash})\n# {found}\n{OmegaConf.to_yaml(resolved)}"
     run_folder.write_bytes(folder / run_folder.CONFIG, text.encode())

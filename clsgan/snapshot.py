@@ -222,7 +222,7 @@ def _running_tensors(sitting: Sitting) -> dict[str, Tensor]:
     if state.steepest is not None:
         found |= {"steepest_x": state.steepest.x, "steepest_y": state.steepest.y}
     if decoder is not None and decoder.last is not None:
-        found["decoder_last"] = torch.from_numpy(np.ascontiguousarray(decoder.last))
+        found["decoder_last"] = torch.from_numpy(np.array(decoder.last))
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
