@@ -54,13 +54,12 @@ def check_step(
     --------
     See `clsgan.trainer.update_loss_network`.
     """
-    numbers = [loss.detach().float(), terms.get("penalty", loss).detach().float()]
     scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
     gradients = [] if scaled else _gradients(optimizer)
-    if gradients:
-        # a sum is the cheapest number that is not finite if an entry is not
-        numbers.append(torch.stack([gradient.sum().float() for gradient in gradients]).sum())
-    total, penalty, *sums = torch.stack(numbers).tolist()
+    # a sum is the cheapest number that is not finite if an entry is not
+    total, penalty, *sums = _numbers(
+        [loss, terms.get("penalty", loss), *(gradient.sum() for gradient in gradients)]
+    )
     fine = math.isfinite(total) and not ("penalty" in terms and penalty > PENALTY_LIMIT)
     fine = fine and (math.isfinite(sum(sums)) or _all_finite(gradients))
     if fabric.world_size > 1:
@@ -162,6 +161,14 @@ def check_finite(state: TrainState) -> None:
                     f"training diverged: {parameter} of the {name.removeprefix('average_')} is "
                     f"not finite after step {state.step}; lower learning_rate"
                 )
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    """Numbers of scalars, waiting once for a device; on a CPU there is nothing to wait for."""
+    if scalars[0].device.type == "cpu":
+        return [scalar.item() for scalar in scalars]
+    numbers: list[float] = torch.stack([scalar.detach().float() for scalar in scalars]).tolist()
+    return numbers
 
 
 def _gradients(optimizer: Any) -> list[Tensor]:
