@@ -125,7 +125,7 @@ def _train_and_test(
 ) -> None:
     """From the data to the model and its test; after Ctrl-C to the model alone."""
     _write_inputs(folder, config, data)
-    kept = {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
+    kept: dict[str, Any] = {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
     model = CLSGANClassifier(**arguments, **kept, log_dir=str(folder))
     model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)
     memory = peak_memory_mb()

@@ -471,13 +471,14 @@ def test_a_time_limit_holds_with_validation_and_saving(tiny, digits, tmp_path):
 
 
 def test_the_time_limit_is_that_of_all_sittings(tiny, digits, tmp_path, monkeypatch):
-    params = {"max_steps": None, "time_limit": 2.0, "checkpoint": tmp_path / "c"}
+    params = {"max_steps": None, "time_limit": 1.0, "checkpoint": tmp_path / "c"}
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         stop_at(patch, 3, lambda: (time.sleep(1.0), press()))
         first = tiny(**params).fit(digits.x_lab, digits.y_lab)
+    before = checkpoint_file.read_newest(tmp_path / "c").document["budget"]["elapsed"]
     started = time.perf_counter()
     model = tiny(**params, resume=True).fit(digits.x_lab, digits.y_lab)
     took = time.perf_counter() - started
-    assert model.fit_time_ == pytest.approx(first.fit_time_ + took, abs=0.5)
-    assert took < 1.5
+    assert model.n_steps_ == first.n_steps_  # the time was spent
+    assert model.fit_time_ == pytest.approx(before + took, abs=0.5)
