@@ -18,7 +18,8 @@ from clsgan.defaults import PIPELINE_FILES
 from clsgan.estimator import CLSGANClassifier
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
-SET_BY_THE_RUN = {"log_dir": "run=FOLDER"}  # constructor arguments with another key in a recipe
+# Constructor arguments with another key in a recipe.
+SET_BY_THE_RUN = {"log_dir": "run=FOLDER", "checkpoint": "run=FOLDER", "resume": "resume=true"}
 
 
 @dataclass
@@ -74,6 +75,8 @@ class RecipeConfig:
         Names that :func:`clsgan.baselines.run_baseline` takes.
     run : str or None
         The folder to write; None: the next free ``runs/<name>-<number>``.
+    resume : bool
+        Whether to go on with the run in that folder; where there is none, it starts.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class RecipeConfig:
     estimator: dict[str, Any] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
     run: str | None = None
+    resume: bool = False
 
 
 def packaged_recipes() -> dict[str, str]:

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from clsgan.checkpoints import Diverged
 from clsgan.defaults import resolve_density_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks
@@ -22,7 +23,14 @@ from clsgan.inputs import from_nchw
 from clsgan.model_folder import read_model, write_model
 from clsgan.networks import level_of
 from clsgan.objectives.system_row import OUTPUTS
-from clsgan.saving import DESIGN, describe, kept_on_error, restore
+from clsgan.saving import (
+    DESIGN,
+    describe,
+    keep_last_good,
+    kept_on_error,
+    restore,
+    warn_interrupted,
+)
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_density_data, read_like
@@ -71,6 +79,7 @@ class LSGAN(DensityMixin, BaseEstimator):
     learning_rate, generator_learning_rate : see `CLSGANClassifier`
     weight_decay, generator_weight_decay, average_decay : see `CLSGANClassifier`
     augment, flip, layout, value_range, image_size : see `CLSGANClassifier`
+    checkpoint, checkpoint_every, resume : see `CLSGANClassifier`
     accelerator, precision, log_dir, verbose, random_state : see `CLSGANClassifier`
     log_gradients : bool
         Whether `history_` gets the norm of the generator's gradient over all its parameters, as
@@ -84,6 +93,7 @@ class LSGAN(DensityMixin, BaseEstimator):
         With averaged weights.
     history_ : list of dict
     n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
+    n_skipped_steps_, interrupted_ : int, bool
     precision_, device_ : str
     spec_, units_
         Form and units of the training rows.
@@ -131,6 +141,9 @@ class LSGAN(DensityMixin, BaseEstimator):
         layout: str = "auto",
         value_range: str | tuple[float, float] = "auto",
         image_size: str | int | tuple[int, int] = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float | None = None,
+        resume: bool = False,
         accelerator: str = "auto",
         precision: str = "auto",
         log_dir: str | os.PathLike[str] | None = None,
@@ -170,6 +183,9 @@ class LSGAN(DensityMixin, BaseEstimator):
         self.layout = layout
         self.value_range = value_range
         self.image_size = image_size
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
         self.accelerator = accelerator
         self.precision = precision
         self.log_dir = log_dir
@@ -195,10 +211,12 @@ class LSGAN(DensityMixin, BaseEstimator):
         ValueError
             If an input or a parameter is not valid; nothing has been trained or written then.
         FloatingPointError
-            If training diverges; it names the step and the term, and a model that was fitted
-            before stays as it was.
+            If training diverges; it names the step, the term and, with `checkpoint`, the folder
+            of the last good model. A model that was fitted before stays as it was.
         MemoryError
             If the device runs out of memory.
+        BlockingIOError, FileExistsError, OSError
+            As `CLSGANClassifier.fit`.
 
         Examples
         --------
@@ -207,11 +225,16 @@ class LSGAN(DensityMixin, BaseEstimator):
         """
         started = time.perf_counter()
         params = self.all_params()
-        with kept_on_error(self):
-            data = read_density_data(X, params, self._check_rows)
-            settings = resolve_density_settings(params, data.spec)
-            seed = int(check_random_state(self.random_state).randint(2**31 - 8))
-            fitted = fit_networks(data, settings, params, seed, started)
+        try:
+            with kept_on_error(self):
+                data = read_density_data(X, params, self._check_rows)
+                settings = resolve_density_settings(params, data.spec)
+                seed = int(check_random_state(self.random_state).randint(2**31 - 8))
+                fitted = fit_networks(data, settings, params, seed, started)
+        except Diverged as error:
+            last_good = copy.copy(self)
+            last_good._remember(data, settings, error.fitted, params, started)
+            raise keep_last_good(last_good, error) from error
         self._remember(data, settings, fitted, params, started)
         return self
 
@@ -427,8 +450,10 @@ class LSGAN(DensityMixin, BaseEstimator):
         self._n_features_out = fitted.n_features
         self.history_, self.n_steps_ = fitted.history, fitted.n_steps
         self.precision_, self.device_ = fitted.precision, fitted.device_type
+        self.n_skipped_steps_, self.interrupted_ = fitted.n_skipped, fitted.interrupted
         self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
-        self.fit_time_ = time.perf_counter() - started
+        self.fit_time_ = time.perf_counter() - started + fitted.seconds_before
+        warn_interrupted(self)
 
 
 def _is_ours(name: str | nn.Module) -> bool:

@@ -22,6 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from clsgan.checkpoints import Diverged
 from clsgan.defaults import choose_network_options, choose_views, resolve_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks
@@ -31,7 +32,14 @@ from clsgan.labels import read_labels
 from clsgan.model_folder import read_model, write_model
 from clsgan.networks import level_of
 from clsgan.objectives import build_objective, outlier_probability
-from clsgan.saving import DESIGN, describe, kept_on_error, restore
+from clsgan.saving import (
+    DESIGN,
+    describe,
+    keep_last_good,
+    kept_on_error,
+    restore,
+    warn_interrupted,
+)
 from clsgan.settings import Settings
 from clsgan.streams import NOISES
 from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
@@ -173,6 +181,15 @@ class CLSGANClassifier(
         `validation_error_`. It decides nothing.
     warm_start : bool
         Go on from the networks of the last `fit`, which must have had the same classes and shape.
+    checkpoint : path, optional
+        Folder for checkpoints, from which a run that was stopped or killed goes on with
+        ``resume=True`` as if nothing had happened; see docs/checkpoints.md. Ctrl-C then ends `fit`
+        after a step, with a model and a warning.
+    checkpoint_every : float, optional
+        Seconds between two checkpoints; 0 for one after every step. None is a minute, or more if
+        saving would else take more than 2 % of the time.
+    resume : bool
+        Whether to go on from what `checkpoint` holds; where it holds nothing, the run starts.
     accelerator : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "32", "bf16", "16"}
         "auto" is bf16 for images where the device has it in hardware, else 32.
@@ -195,8 +212,13 @@ class CLSGANClassifier(
     history_ : list of dict
         Mean of every term over 25 steps each, and ten validation errors if rows were held out.
     n_steps_, fit_time_, images_per_second_ : int, float (seconds), float
+        Of all sittings of a run that was resumed.
     n_unlabeled_ : int
         Unlabeled rows; 10^9 for a stream that does not tell.
+    n_skipped_steps_ : int
+        Steps that were not taken, since a loss or a gradient was NaN or infinite.
+    interrupted_ : bool
+        Whether Ctrl-C ended the run.
     validation_error_ : float or None
     unlabeled_kept_share_ : float or None
         Mean weight that `unlabeled_filter` left to the unlabeled rows of the last steps; the run
@@ -277,6 +299,9 @@ class CLSGANClassifier(
         minus_one: str = "auto",
         validation_fraction: float = 0.0,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float | None = None,
+        resume: bool = False,
         accelerator: str = "auto",
         precision: str = "auto",
         log_dir: str | os.PathLike[str] | None = None,
@@ -339,6 +364,9 @@ class CLSGANClassifier(
         self.minus_one = minus_one
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
         self.accelerator = accelerator
         self.precision = precision
         self.log_dir = log_dir
@@ -372,9 +400,14 @@ class CLSGANClassifier(
         ValueError
             If an input or a parameter is not valid; nothing has been trained or written then.
         FloatingPointError
-            If training diverges.
+            If training diverges, which ten steps in a row with a loss or a gradient that is not
+            finite are: it names the step and the term and, with `checkpoint`, the folder of the
+            last good model.
         MemoryError
             If the device runs out of memory.
+        BlockingIOError, FileExistsError, OSError
+            If `checkpoint` is used by another process, holds checkpoints without ``resume=True``,
+            or cannot be written.
 
         Examples
         --------
@@ -393,10 +426,14 @@ class CLSGANClassifier(
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:
             print(self._describe(data), file=sys.stderr)
-        with kept_on_error(self):
-            fitted = fit_networks(data, settings, params, seed, started, previous)
-        self._design = design | {"level": level_of(fitted.loss_network) is not None}
-        self._remember(data, fitted, started)
+        try:
+            with kept_on_error(self):
+                fitted = fit_networks(data, settings, params, seed, started, previous)
+        except Diverged as error:
+            last_good = copy.copy(self)
+            last_good._remember(data, error.fitted, design, started)
+            raise keep_last_good(last_good, error) from error
+        self._remember(data, fitted, design, started)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -730,7 +767,10 @@ class CLSGANClassifier(
                 )
         return copy.deepcopy(self.loss_network_).train(), copy.deepcopy(self.generator_)
 
-    def _remember(self, data: TrainingData, fitted: Fitted, started: float) -> None:
+    def _remember(
+        self, data: TrainingData, fitted: Fitted, design: dict[str, Any], started: float
+    ) -> None:
+        self._design = design | {"level": level_of(fitted.loss_network) is not None}
         self.classes_ = data.classes
         self.class_prior_ = np.bincount(data.codes) / len(data.codes)
         self.spec_, self.units_ = data.spec, data.units
@@ -753,8 +793,10 @@ class CLSGANClassifier(
                 f"the first: {name}: {reason}",
                 stacklevel=3,
             )
+        self.n_skipped_steps_, self.interrupted_ = fitted.n_skipped, fitted.interrupted
         self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
-        self.fit_time_ = time.perf_counter() - started
+        self.fit_time_ = time.perf_counter() - started + fitted.seconds_before
+        warn_interrupted(self)
 
     def _describe(self, data: TrainingData) -> str:
         """What was assumed of the data, in one line."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.augment import build_augment
+from clsgan.checkpoints import Checkpoints, Diverged, open_checkpoints
 from clsgan.class_balance import class_shares
 from clsgan.defaults import (
     choose_augment,
@@ -32,6 +34,7 @@ from clsgan.devices import (
 from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import kept_memory
+from clsgan.meter import Meter
 from clsgan.networks import build_generator, build_loss_network, level_of, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.pool_store import PoolStore
@@ -39,10 +42,12 @@ from clsgan.processes import agreed_seconds, average_buffers
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
+from clsgan.snapshot import Sitting
 from clsgan.splits import split_validation
+from clsgan.step_check import check_finite
 from clsgan.streams import RowStore, Streams
 from clsgan.train_state import TrainState, prepare_state
-from clsgan.trainer import check_finite, explained_out_of_memory, train
+from clsgan.trainer import explained_out_of_memory, train
 from clsgan.training_data import LOOKED_AT, TrainingData
 
 if TYPE_CHECKING:
@@ -65,10 +70,14 @@ class Fitted:
     n_features : int
         F, the width of the loss network's features.
     n_steps, n_rows_seen : int
-    seconds : float
-        Of the steps alone.
+    n_skipped : int
+        Steps that were not taken, since a loss or a gradient was not finite.
+    seconds, seconds_before : float
+        Of the steps alone; of earlier sittings of the run.
     precision, device_type : str
     validation_error : float or None
+    interrupted : bool
+        Whether Ctrl-C ended the run.
 
     Examples
     --------
@@ -82,10 +91,13 @@ class Fitted:
     history: list[dict[str, Any]]
     n_steps: int
     n_rows_seen: int
+    n_skipped: int
     seconds: float
+    seconds_before: float
     precision: str
     device_type: str
     validation_error: float | None
+    interrupted: bool
 
 
 def fit_networks(
@@ -129,39 +141,92 @@ def fit_networks(
     fabric = make_fabric(device_type, precision)
     settings.check_shares(fabric.world_size)
     budget = _budget(data, settings, params, started, agreed_seconds(fabric))
-    seed = int(fabric.broadcast(seed))
-    train_rows, validation_rows = _cut_validation(data, params["validation_fraction"], seed)
-    with (
-        flushed_denormals(),
-        seeded(seed, device_type),
-        own_modes(),
-        kept_memory(device_type),
-        explained_out_of_memory(settings),
-    ):
-        networks = previous or _build_networks(data, settings, params, seed)
-        if settings.objective.system is not None:
-            remove_level(networks[0])
-        _check_filter(networks[0], settings)
-        if settings.spectral_norm:
-            spectral_norm(networks[0])
-        streams = make_streams(fabric, data, train_rows, settings, params, seed)
-        state = prepare_state(fabric, *networks, settings)
-        views = VIEWS[choose_views(params, data.spec)]
-        held_out = len(validation_rows) > 0
-        validate = _validator(fabric, data, validation_rows, views) if held_out else None
-        before = time.perf_counter()
-        with RunLog(
-            params["log_dir"],
-            params["verbose"],
-            total_seconds=params["time_limit"],
-            total_steps=budget.max_steps,
-            is_global_zero=fabric.is_global_zero,
-        ) as log:
-            train(fabric, state, streams, settings, budget, log, validate)
-            check_finite(state)
-        seconds = time.perf_counter() - before
-        network, generator = averaged_networks(state)
-        average_buffers(fabric, network, generator)
+    _check_processes(fabric, params)
+    checkpoints = open_checkpoints(params, data, device_type, precision)
+    with checkpoints or nullcontext():
+        seed = int(fabric.broadcast(seed if checkpoints is None else checkpoints.seed(seed)))
+        with (
+            flushed_denormals(),
+            seeded(seed, device_type),
+            own_modes(),
+            kept_memory(device_type),
+            explained_out_of_memory(settings),
+        ):
+            return _fit(fabric, data, settings, params, budget, seed, checkpoints, previous)
+
+
+def _fit(
+    fabric: "Fabric",
+    data: TrainingData,
+    settings: Settings,
+    params: Mapping[str, Any],
+    budget: Budget,
+    seed: int,
+    checkpoints: Checkpoints | None,
+    previous: tuple[nn.Module, nn.Module | None] | None,
+) -> Fitted:
+    """Build the parts of a run, train, and put together what it leaves behind."""
+    rows = None if checkpoints is None else checkpoints.rows()
+    train_rows, held_out = rows or _cut_validation(data, params["validation_fraction"], seed)
+    networks = previous or _build_networks(data, settings, params, seed)
+    if settings.objective.system is not None:
+        remove_level(networks[0])
+    _check_filter(networks[0], settings)
+    if settings.spectral_norm:
+        spectral_norm(networks[0])
+    streams = make_streams(fabric, data, train_rows, settings, params, seed)
+    state = prepare_state(fabric, *networks, settings)
+    views = VIEWS[choose_views(params, data.spec)]
+    validate = _validator(fabric, data, held_out, views, budget) if len(held_out) else None
+    before = time.perf_counter()
+    decoders = [] if isinstance(data.unlabeled, np.ndarray) else data.unlabeled.decoders
+
+    def fitted(interrupted: bool) -> Fitted:
+        earlier = 0.0 if checkpoints is None else checkpoints.seconds()
+        seconds = time.perf_counter() - before + earlier
+        return _fitted(fabric, state, log, validate, seconds, earlier, interrupted)
+
+    with _open_log(fabric, params, budget) as log:
+        meter = Meter(log, budget, fabric)
+        sitting = Sitting(
+            fabric, state, streams, budget, log, meter, train_rows, held_out, seed, decoders
+        )
+
+        def loop(keep_going: Callable[[], bool] | None) -> None:
+            train(fabric, state, streams, settings, budget, log, validate, meter, keep_going)
+
+        try:
+            interrupted = _run(sitting, loop, checkpoints)
+        except Diverged as error:
+            error.fitted = fitted(interrupted=False)
+            raise
+    return fitted(interrupted)
+
+
+def _run(
+    sitting: Sitting,
+    loop: Callable[[Callable[[], bool] | None], None],
+    checkpoints: Checkpoints | None,
+) -> bool:
+    """Train, with checkpoints or without; whether Ctrl-C ended it."""
+    if checkpoints is not None:
+        return checkpoints.run(sitting, loop)
+    loop(None)
+    check_finite(sitting.state)
+    return False
+
+
+def _fitted(
+    fabric: "Fabric",
+    state: TrainState,
+    log: RunLog,
+    validate: Callable[[nn.Module], float] | None,
+    seconds: float,
+    seconds_before: float,
+    interrupted: bool,
+) -> Fitted:
+    network, generator = averaged_networks(state)
+    average_buffers(fabric, network, generator)
     return Fitted(
         loss_network=network,
         generator=generator,
@@ -169,10 +234,13 @@ def fit_networks(
         history=log.records,
         n_steps=state.step,
         n_rows_seen=state.rows_seen,
+        n_skipped=state.skipped.total,
         seconds=seconds,
-        precision=precision,
-        device_type=device_type,
+        seconds_before=seconds_before,
+        precision=str(fabric.strategy.precision.precision),
+        device_type=fabric.device.type,
         validation_error=validate(network) if validate else None,
+        interrupted=interrupted,
     )
 
 
@@ -354,16 +422,36 @@ def _cut_validation(
     return split_validation(data.codes, fraction, seed, data.classes)
 
 
+def _check_processes(fabric: "Fabric", params: Mapping[str, Any]) -> None:
+    if fabric.world_size > 1 and params["checkpoint"] is not None:
+        raise ValueError(
+            f"checkpoints are those of one process in this version, and there are "
+            f"{fabric.world_size}; leave checkpoint out"
+        )
+
+
+def _open_log(fabric: "Fabric", params: Mapping[str, Any], budget: Budget) -> RunLog:
+    return RunLog(
+        params["log_dir"],
+        params["verbose"],
+        total_seconds=params["time_limit"],
+        total_steps=budget.max_steps,
+        is_global_zero=fabric.is_global_zero,
+    )
+
+
 def _validator(
     fabric: "Fabric",
     data: TrainingData,
     rows: npt.NDArray[np.int64],
     views: Sequence[View],
+    budget: Budget,
 ) -> Callable[[nn.Module], float]:
-    """Error rate on held-out labeled rows."""
+    """Error rate on held-out labeled rows; the budget keeps time for the last one."""
     store, codes = _store(data.labeled[rows], data, fabric.device), data.codes[rows]
 
     def error(network: nn.Module) -> float:
+        began = time.perf_counter()
         best = predict_arrays(
             network,
             lambda part: store.gather(torch.arange(part.start, part.stop)),
@@ -372,6 +460,7 @@ def _validator(
             fabric.autocast,
             views,
         )
+        budget.reserve["validation"] = time.perf_counter() - began
         return float(np.mean(best != codes))
 
     return error

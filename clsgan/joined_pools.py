@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clsgan.decoding import RowDecoder
 from clsgan.permutation import Index, shuffled_index
 from clsgan.pools import ENDLESS, SOME, IndexedPool, IndexedStream, Pool, StreamedPool
 
@@ -85,6 +86,12 @@ class JoinedPool:
         return int(self.begin[-1])
 
     @property
+    def decoders(self) -> list[RowDecoder]:
+        """What reads the samples of its parts."""
+        pools = [part for part in self.parts if isinstance(part, IndexedPool)]
+        return [decoder for pool in pools for decoder in pool.decoders]
+
+    @property
     def skipped(self) -> dict[str, str]:
         """Samples that could not be read, and why."""
         pools = [part for part in self.parts if isinstance(part, IndexedPool)]
@@ -129,6 +136,11 @@ class BlendedPool:
 
     def __len__(self) -> int:
         return len(self.held) + len(self.streamed)
+
+    @property
+    def decoders(self) -> list[RowDecoder]:
+        """What reads the samples of its parts."""
+        return [*self.held.decoders, *self.streamed.decoders]
 
     @property
     def skipped(self) -> dict[str, str]:

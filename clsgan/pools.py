@@ -24,6 +24,10 @@ class Pool(Protocol):
     def __len__(self) -> int: ...
 
     @property
+    def decoders(self) -> list[RowDecoder]:
+        """What reads its samples."""
+
+    @property
     def skipped(self) -> dict[str, str]:
         """Samples that could not be read, and why."""
 
@@ -83,6 +87,11 @@ class IndexedPool:
 
     def __len__(self) -> int:
         return self.n_rows
+
+    @property
+    def decoders(self) -> list[RowDecoder]:
+        """What reads its samples."""
+        return [self.decoder]
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -176,6 +185,11 @@ class StreamedPool:
 
     def __len__(self) -> int:
         return self.n_rows
+
+    @property
+    def decoders(self) -> list[RowDecoder]:
+        """What reads its samples."""
+        return [self.decoder]
 
     @property
     def skipped(self) -> dict[str, str]:

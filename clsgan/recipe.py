@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
+from clsgan.folder_lock import FolderLock
 from clsgan.pictures import confusion_picture, png_bytes
 from clsgan.processes import from_first, gathered, place
+from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder
 from clsgan.run_data import RunData, load_run_data
 
 
@@ -50,7 +54,11 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     ValueError
         The data, an argument of the estimator or a baseline is not valid; nothing is left behind.
     FileExistsError
-        The run folder asked for is not empty.
+        The run folder asked for is not empty, and ``config.resume`` is False.
+    BlockingIOError
+        Another process is working in the run folder.
+    KeyboardInterrupt
+        Ctrl-C; the run folder holds the model so far and a checkpoint.
 
     Examples
     --------
@@ -71,26 +79,17 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     config = _with_form(config, data)
     verbose = verbose if rank == 0 else 0
     arguments = {"verbose": verbose, "random_state": config.data.seed, **config.estimator}
-    folder, made = from_first(lambda: run_folder.claim_run_folder(config.name, config.run))
+    folder, made = from_first(lambda: open_run_folder(config))
     try:
-        from_first(lambda: _write_inputs(folder, config, data))
-        model = CLSGANClassifier(**arguments, log_dir=str(folder) if rank == 0 else None)
-        model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
+        with ExitStack() as lock:
+            from_first(lambda: _take(lock, folder))
+            if not from_first(lambda: (folder / run_folder.RESULTS).exists()):
+                _train_and_test(config, data, arguments, folder)
+            results = _complete(config, data, arguments, folder)
     except BaseException:
         if rank == 0:
-            run_folder.discard_unstarted(folder, made)
+            forget_unstarted(folder, made)
         raise
-    memory = peak_memory_mb()
-    from_first(lambda: model.save(folder / run_folder.MODEL))
-    numbers = _test(model, data, folder)
-    results = _results(config, data, numbers, model) | {"peak_memory_mb": memory}
-    from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
-    from_first(lambda: _draw(model, data, config, numbers, folder))
-    for name in config.baselines:
-        if verbose > 0:
-            print(f"baseline {name}", file=sys.stderr)
-        results["methods"].append(run_baseline(name, data, arguments))
-        from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
     return {**results, "folder": str(folder)}
 
 
@@ -131,8 +130,67 @@ def summary(results: dict[str, Any]) -> str:
 def _joined_processes(config: RecipeConfig) -> tuple[int, int]:
     """Number of this process, and of all, once they can speak with each other."""
     if place()[1] > 1:
+        if config.resume:
+            raise ValueError(
+                f"resume=true goes on in one process, and there are {place()[1]}: checkpoints are "
+                "those of one process in this version"
+            )
         make_fabric(choose_device(config.estimator.get("accelerator", "auto")), "32-true")
     return place()
+
+
+def _take(lock: ExitStack, folder: Path) -> None:
+    lock.enter_context(FolderLock(folder))
+
+
+def _train_and_test(
+    config: RecipeConfig, data: RunData, arguments: dict[str, Any], folder: Path
+) -> None:
+    """From the data to the model and its test; after Ctrl-C to the model alone."""
+    from_first(lambda: _write_inputs(folder, config, data))
+    rank, count = place()
+    kept: dict[str, Any] = {"log_dir": str(folder) if rank == 0 else None}
+    if count == 1:
+        kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
+    model = CLSGANClassifier(**arguments, **kept)
+    model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
+    memory = peak_memory_mb()
+    from_first(lambda: _save(model, folder, config.resume))
+    if model.interrupted_:
+        raise KeyboardInterrupt
+    numbers = _test(model, data, folder)
+    results = _results(config, data, numbers, model) | {"peak_memory_mb": memory}
+    from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
+    from_first(lambda: shutil.rmtree(folder / CHECKPOINT, ignore_errors=count > 1))
+
+
+def _save(model: CLSGANClassifier, folder: Path, again: bool) -> None:
+    model.save(folder / run_folder.MODEL, overwrite=again)
+
+
+def _complete(
+    config: RecipeConfig, data: RunData, arguments: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Pictures and baselines, those that are not there yet."""
+    results = from_first(lambda: _with_pictures(config, data, folder))
+    done = {row["method"] for row in results["methods"]}
+    for name in config.baselines:
+        if name in done:
+            continue
+        if arguments["verbose"] > 0:
+            print(f"baseline {name}", file=sys.stderr)
+        results["methods"].append(run_baseline(name, data, arguments))
+        from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
+    return results
+
+
+def _with_pictures(config: RecipeConfig, data: RunData, folder: Path) -> dict[str, Any]:
+    """What was measured so far, its pictures beside it."""
+    results = run_folder.read_json(folder / run_folder.RESULTS)
+    if not (folder / run_folder.CONFUSION).exists():
+        model = CLSGANClassifier.load(folder / run_folder.MODEL)
+        _draw(model, data, config, results["report"], folder)
+    return results
 
 
 def _with_form(config: RecipeConfig, data: RunData) -> RecipeConfig:
@@ -145,6 +203,7 @@ def _with_form(config: RecipeConfig, data: RunData) -> RecipeConfig:
 def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
     resolved = OmegaConf.structured(config)
     resolved.run = None  # so that the file can be trained again, into a new folder
+    resolved.resume = False
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     text = f"# {data.split} ({data.split_hash})\n# {found}\n{OmegaConf.to_yaml(resolved)}"
     run_folder.write_bytes(folder / run_folder.CONFIG, text.encode())

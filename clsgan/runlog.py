@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -67,6 +69,7 @@ class RunLog:
         self._lines: TextIO | None = None
         self._events: Any = None
         self._bar: Any = None
+        self._purge_step: int | None = None
         if verbose > 0 and is_global_zero:
             self._bar = _open_bar(_describe_total(total_seconds, total_steps))
 
@@ -99,6 +102,37 @@ class RunLog:
         for name, value in values.items():
             self._events.add_scalar(name, value, int(step))
 
+    def state_dict(self) -> dict[str, Any]:
+        """The records, and the size of the file of metrics.
+
+        Examples
+        --------
+        >>> RunLog().state_dict()
+        {'records': [], 'file_size': 0}
+        """
+        path = None if self.folder is None else self.folder / METRICS_FILE
+        size = path.stat().st_size if path is not None and path.exists() else 0
+        return {"records": list(self.records), "file_size": size}
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Go on from a step: lines that were written after it are cut off.
+
+        Examples
+        --------
+        >>> log = RunLog()
+        >>> log.load_state_dict({"records": [{"step": 1}], "file_size": 0}, step=1)
+        >>> log.records
+        [{'step': 1}]
+        """
+        self.records[:] = state["records"]
+        if self.folder is None:
+            return
+        self._close_files()
+        path, size = self.folder / METRICS_FILE, int(state["file_size"])
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)
+        self._purge_step = step + 1
+
     def update(self, fraction: float, text: str = "") -> None:
         """Move the progress bar.
 
@@ -129,13 +163,7 @@ class RunLog:
         >>> log.close()
         >>> log.close()
         """
-        if self._lines is not None:
-            self._lines.close()
-            self._lines = None
-        if self._events is not None:
-            self._events.flush()
-            self._events.close()
-            self._events = None
+        self._close_files()
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()
@@ -152,12 +180,22 @@ class RunLog:
     ) -> None:
         self.close()
 
+    def _close_files(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+        if self._events is not None:
+            self._events.flush()
+            self._events.close()
+            self._events = None
+
     def _open_files(self, folder: Path) -> TextIO:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         self._lines = (folder / METRICS_FILE).open("a", encoding="utf-8")
-        self._events = SummaryWriter(logdir=str(folder / TENSORBOARD_FOLDER))
+        events = str(folder / TENSORBOARD_FOLDER)
+        self._events = SummaryWriter(logdir=events, purge_step=self._purge_step)
         return self._lines
 
 

@@ -1,8 +1,10 @@
 """A fitted estimator as tensors and a JSON document, and back."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from clsgan._version import __version__
 from clsgan.allocation import LimitedAllocation
 from clsgan.choices import one_of, unknown_name
 from clsgan.devices import PRECISIONS, own_modes
+from clsgan.documents import OMITTED, PAIRS, to_json
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
+from clsgan.model_folder import write_model
 from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
 from clsgan.objectives.system_row import OUTPUTS
@@ -25,8 +29,8 @@ from clsgan.units import Units
 NETWORKS = ("loss_network", "generator")
 DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
 MAX_HISTORY = 2000
+LAST_GOOD = "last_good_model"
 SPARE_BYTES = 2**24  # what building a network may take beside its weights
-OMITTED, PAIRS = "$omitted", "$pairs"
 REPORTED = ("validation_error_", "unlabeled_kept_share_")  # of classifiers; either may be None
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
@@ -83,6 +87,8 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors |= {f"{name}.{key}": t for key, t in network.state_dict().items()}
     fitted = {name: getattr(estimator, name) for name in PLAIN}
     fitted["has_generator"] = estimator.generator_ is not None
+    fitted["n_skipped_steps"] = estimator.n_skipped_steps_
+    fitted["interrupted"] = estimator.interrupted_
     fitted["n_features_out"] = estimator._n_features_out
     fitted["n_unlabeled"] = getattr(estimator, "n_unlabeled_", None)
     for name in REPORTED:
@@ -92,14 +98,62 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     document = {
         "estimator": type(estimator).__name__,
         "clsgan": __version__,
-        "params": {key: _to_json(value) for key, value in estimator.get_params(False).items()},
-        "classes": _classes_to_json(getattr(estimator, "classes_", None)),
+        "params": {key: to_json(value) for key, value in estimator.get_params(False).items()},
+        "classes": _classesto_json(getattr(estimator, "classes_", None)),
         "spec": asdict(estimator.spec_),
         "fitted": fitted,
-        "design": {key: _to_json(value) for key, value in estimator._design.items()},
+        "design": {key: to_json(value) for key, value in estimator._design.items()},
         "history": _thinned([_finite(record) for record in estimator.history_]),
     }
     return tensors, document
+
+
+def keep_last_good(estimator: Any, error: FloatingPointError) -> FloatingPointError:
+    """Write the model that a diverged run was taken back to into its checkpoint folder.
+
+    Parameters
+    ----------
+    estimator : CLSGANClassifier or LSGAN
+        Fitted.
+    error : FloatingPointError
+        What ended the run.
+
+    Returns
+    -------
+    FloatingPointError
+        With the place of the model in its message.
+
+    Examples
+    --------
+    See `CLSGANClassifier.fit`, which calls it.
+    """
+    folder = Path(estimator.checkpoint).expanduser() / LAST_GOOD
+    write_model(folder, *describe(estimator), overwrite=True)
+    kind = type(estimator).__name__
+    return FloatingPointError(
+        f"{error}. The last good model, of step {estimator.n_steps_}, is kept: "
+        f"{kind}.load({str(folder)!r})"
+    )
+
+
+def warn_interrupted(estimator: Any) -> None:
+    """Say that Ctrl-C ended a run, if it did.
+
+    Parameters
+    ----------
+    estimator : CLSGANClassifier or LSGAN
+        Fitted.
+
+    Examples
+    --------
+    See `CLSGANClassifier.fit`, which calls it.
+    """
+    if estimator.interrupted_:
+        warnings.warn(
+            f"stopped by Ctrl-C after step {estimator.n_steps_}; the model is that of this step, "
+            f"and a fit with resume=True goes on from {estimator.checkpoint}",
+            stacklevel=4,
+        )
 
 
 def restore(
@@ -164,6 +218,8 @@ def restore(
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
     estimator.layout_ = estimator.spec_.layout if estimator.spec_.is_image else None
     estimator.device_, estimator.skipped_ = "cpu", []
+    estimator.n_skipped_steps_ = int(fitted.get("n_skipped_steps", 0))
+    estimator.interrupted_ = bool(fitted.get("interrupted", False))
     estimator.loss_network_ = _network("loss_network", estimator, tensors)
     estimator.generator_ = _network("generator", estimator, tensors) if has_generator else None
     return estimator
@@ -219,7 +275,7 @@ def _parameters(
 
 
 def _from_json(value: Any) -> Any:
-    """A parameter as it was before `_to_json`: keys of a mapping need not be strings."""
+    """A parameter as it was before `to_json`: keys of a mapping need not be strings."""
     if isinstance(value, dict) and PAIRS in value:
         return {key: item for key, item in value[PAIRS]}
     return value
@@ -252,27 +308,6 @@ def _thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [history[i] for i in kept]
 
 
-def _to_json(value: Any) -> Any:
-    """A parameter as JSON can hold it; what it cannot is named and left out."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biuf":
-        return value.tolist()
-    if isinstance(value, Mapping) and not all(isinstance(key, str) for key in value):
-        return {PAIRS: [[_to_json(key), _to_json(item)] for key, item in value.items()]}
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    if hasattr(value, "__fspath__"):
-        return str(value)
-    if hasattr(value, "to_dict"):
-        return _to_json(value.to_dict())
-    return {OMITTED: type(value).__name__}
-
-
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if np.isfinite(value) else str(value) for key, value in record.items()}
 
@@ -286,7 +321,7 @@ def _spec(stored: Mapping[str, Any]) -> InputSpec:
     return spec
 
 
-def _classes_to_json(classes: npt.NDArray[Any] | None) -> dict[str, Any] | None:
+def _classesto_json(classes: npt.NDArray[Any] | None) -> dict[str, Any] | None:
     if classes is None:
         return None
     return {"dtype": str(classes.dtype), "values": classes.tolist()}

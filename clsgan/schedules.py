@@ -1,8 +1,9 @@
 """How long a run lasts, and how its learning rates follow that budget."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
+from typing import Any
 
 WARM_UP = 0.1
 
@@ -48,6 +49,7 @@ class Budget:
         self.started = time.perf_counter() if started is None else started
         self.first_step_at: float | None = None
         self.agree, self.agreed = agree, 0.0
+        self.reserve: dict[str, float] = {}  # seconds that what follows the last step will take
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -74,7 +76,18 @@ class Budget:
         if self.time_limit is None:
             return False
         a_step = (elapsed - (self.first_step_at or 0.0)) / step
-        return elapsed + a_step > self.time_limit
+        return elapsed + a_step + sum(self.reserve.values()) > self.time_limit
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds since the start, and since the first step."""
+        elapsed = self.elapsed()
+        since = 0.0 if self.first_step_at is None else elapsed - self.first_step_at
+        return {"elapsed": elapsed, "since_first_step": since}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on: what was spent before counts as if it had been spent just now."""
+        self.started -= float(state["elapsed"])
+        self.first_step_at = self.elapsed() - float(state["since_first_step"])
 
     def _look(self) -> float:
         if self.agree is not None and self.time_limit is not None:

@@ -12,6 +12,7 @@ from clsgan.lipschitz import SteepestPoints, decay_groups
 from clsgan.pool_belief import PoolBelief
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
+from clsgan.skipped_steps import SkippedSteps
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -42,6 +43,7 @@ class TrainState:
     pool: PoolBelief = field(default_factory=PoolBelief)
     step: int = 0
     rows_seen: int = 0
+    skipped: SkippedSteps = field(default_factory=SkippedSteps)
 
 
 def prepare_state(

@@ -1,6 +1,5 @@
 """The loop: the only place where an optimiser steps."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,13 +10,14 @@ from torch import Tensor, nn
 from clsgan.critic_terms import critic_scores, make_pairs, penalty_term, system_of
 from clsgan.freezing import frozen, frozen_statistics
 from clsgan.lipschitz import clip_weights
+from clsgan.meter import Meter
 from clsgan.networks import level_of
 from clsgan.objectives import loss_sensitive_generator
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
-from clsgan.processes import mean_of_all
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
+from clsgan.step_check import NotFinite, check_step, running_state, undo_step
 from clsgan.streams import Batch, Streams
 from clsgan.terms import (
     Scalars,
@@ -33,9 +33,6 @@ from clsgan.unlabeled_terms import KEPT, unlabeled_term
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-LOG_EVERY = 25
-PENALTY_LIMIT = 1e8  # a penalty above it cannot come down again in any run of use
-
 
 def train(
     fabric: "Fabric",
@@ -45,6 +42,8 @@ def train(
     budget: Budget,
     log: RunLog,
     validate: Callable[[nn.Module], float] | None = None,
+    meter: Meter | None = None,
+    keep_going: Callable[[], bool] | None = None,
 ) -> None:
     """Train both networks until the budget is spent.
 
@@ -60,41 +59,71 @@ def train(
         Gets the mean of every term over the steps since its last line.
     validate : callable, optional
         Error rate of a network on held-out labeled rows; called ten times a run.
+    meter : Meter, optional
+        Of the log, where it is part of checkpoints.
+    keep_going : callable, optional
+        Called after every step; False ends the run.
 
     Raises
     ------
     FloatingPointError
-        If a term becomes NaN or infinite, or a penalty explodes: it names the step and the term.
+        If ten steps in a row are skipped, since a loss or a gradient is NaN or infinite or a
+        penalty explodes: it names the first of them and the term.
 
     Examples
     --------
     See `clsgan.estimator`, where it is called.
     """
-    meter = _Meter(fabric, log, budget)
+    meter = meter or Meter(log, budget, fabric)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
-    validated = 0
+    validated = int(10 * budget.progress(state.step)) if state.step else 0
     with _threads(fabric, budget) as after_step:
         while not budget.is_spent(state.step):
             progress = budget.progress(state.step)
             set_learning_rates(state, settings, progress, n_rows)
             sizes = settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
             batch = streams.next(sizes)
-            generated = _generate(state, batch, settings)
-            scalars = update_loss_network(
-                fabric, state, streams, batch, generated, settings, progress
-            )
-            if generated is not None and generated.requires_grad:
-                scalars |= update_generator(fabric, state, streams, batch, generated, settings)
-            update_averages(state)
+            before = state.skipped.total
+            scalars = _update_both(fabric, state, streams, batch, settings, progress)
+            skipped = state.skipped.total > before
             state.step += 1
             rows = (sizes.labeled + sizes.unlabeled) * fabric.world_size
             state.rows_seen += rows
             after_step(rows)
-            meter.add(state.step, scalars, rows)
+            meter.add(state.step, scalars, rows, skipped)
             if validate is not None and int(10 * budget.progress(state.step)) > validated:
                 validated = int(10 * budget.progress(state.step))
                 log.write(state.step, validation_error=validate(state.average_loss_network.module))
+            if keep_going is not None and not keep_going():
+                break
     meter.flush(state.step)
+    state.skipped.finish()
+
+
+def _update_both(
+    fabric: "Fabric",
+    state: TrainState,
+    streams: Streams,
+    batch: Batch,
+    settings: Settings,
+    progress: float,
+) -> Scalars:
+    """One step of both networks and of their averages; without a trace if it is not finite."""
+    before = running_state(state)
+    generated = _generate(state, batch, settings)
+    learns = generated is not None and generated.requires_grad
+    kind = "plain" if generated is None else "generated" if not learns else "generator"
+    try:
+        scalars = update_loss_network(fabric, state, streams, batch, generated, settings, progress)
+        if generated is not None and learns:
+            scalars |= update_generator(fabric, state, streams, batch, generated, settings)
+    except NotFinite as error:
+        undo_step(state, before)
+        state.skipped.skip(kind, state.step + 1, str(error))
+        return {}
+    update_averages(state)
+    state.skipped.take(kind)
+    return scalars
 
 
 def update_loss_network(
@@ -125,6 +154,11 @@ def update_loss_network(
     -------
     dict of Tensor
         The detached mean of every term.
+
+    Raises
+    ------
+    NotFinite
+        If the loss or a gradient is not finite; no weight has changed then.
 
     Examples
     --------
@@ -166,6 +200,7 @@ def update_loss_network(
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     state.loss_optimizer.zero_grad()
     fabric.backward(loss)
+    check_step(fabric, "loss network", terms, loss, state.loss_optimizer)
     state.loss_optimizer.step()
     if settings.clip is not None:
         clip_weights(state.loss_network.module, settings.clip)
@@ -197,6 +232,11 @@ def update_generator(
     dict of Tensor
         The detached mean of every term.
 
+    Raises
+    ------
+    NotFinite
+        If the loss or a gradient is not finite; no weight has changed then.
+
     Examples
     --------
     See `train`.
@@ -215,6 +255,7 @@ def update_generator(
         loss = system_of(settings).generator(pairs).mean()
     state.generator_optimizer.zero_grad()
     fabric.backward(loss)
+    check_step(fabric, "generator", {"generator": loss}, loss, state.generator_optimizer)
     scalars = {"generator": loss.detach()}
     if settings.log_gradients:
         scalars["generator_gradient_norm"] = _gradient_norm(state.generator)
@@ -300,86 +341,6 @@ def _threads(fabric: "Fabric", budget: Budget) -> Iterator[Callable[[int], None]
         return
     with ThreadTuner(torch.get_num_threads()) as tuner:
         yield tuner.after_step
-
-
-class _Meter:
-    """Means of the terms between two lines of the log."""
-
-    def __init__(self, fabric: "Fabric", log: RunLog, budget: Budget) -> None:
-        self.fabric, self.log, self.budget = fabric, log, budget
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.images, self.since = 0, budget.elapsed()
-        self.recent: list[tuple[int, Scalars]] = []
-
-    def add(self, step: int, scalars: Scalars, images: int) -> None:
-        for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-        self.images += images
-        self.recent.append((step, scalars))
-        if step % LOG_EVERY == 0:
-            self.flush(step)
-
-    def flush(self, step: int) -> None:
-        if not self.sums:
-            return
-        own = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        means = mean_of_all(self.fabric, own)
-        if any(_is_bad(name, mean) for name, mean in means.items()):
-            self._refuse()
-            raise FloatingPointError(f"training diverged in another process by step {step}")
-        now = self.budget.elapsed()
-        speed = self.images / max(now - self.since, 1e-9)
-        self.log.write(step, **means, images_per_second=speed, seconds=now)
-        shown = means.get("labeled", means.get("critic", math.nan))
-        text = f"loss {shown:.2f} · {speed:,.0f} images/s"
-        self.log.update(self.budget.progress(step), text)
-        self.sums, self.counts, self.images, self.since = {}, {}, 0, now
-        self.recent = []
-
-    def _refuse(self) -> None:
-        """Name the first step, and the terms of it, that went wrong."""
-        for step, scalars in self.recent:
-            values = {name: float(value) for name, value in scalars.items()}
-            bad = [f"{name} = {v:g}" for name, v in values.items() if _is_bad(name, v)]
-            if bad:
-                raise FloatingPointError(
-                    f"training diverged: {', '.join(bad)} at step {step}; lower learning_rate, or "
-                    "use precision='32'; a critic without bound needs Lipschitz control (penalty, "
-                    "clip, spectral_norm)"
-                )
-
-
-def _is_bad(name: str, value: float) -> bool:
-    return not math.isfinite(value) or (name == "penalty" and value > PENALTY_LIMIT)
-
-
-def check_finite(state: TrainState) -> None:
-    """Refuse weights that are not finite: the last step may have made them so, unseen by any term.
-
-    Parameters
-    ----------
-    state : TrainState
-
-    Raises
-    ------
-    FloatingPointError
-
-    Examples
-    --------
-    See `clsgan.fitting.fit_networks`, which calls it behind the loop.
-    """
-    for name in ("average_loss_network", "average_generator"):
-        average = getattr(state, name)
-        if average is None:
-            continue
-        for parameter, tensor in average.module.named_parameters():
-            if not bool(torch.isfinite(tensor).all()):
-                raise FloatingPointError(
-                    f"training diverged: {parameter} of the {name.removeprefix('average_')} is "
-                    f"not finite after step {state.step}; lower learning_rate"
-                )
 
 
 @contextmanager

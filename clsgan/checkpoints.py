@@ -1,0 +1,268 @@
+"""A run that is saved while it trains: taken up where it was left, ended without loss."""
+
+import time
+from collections.abc import Callable, Mapping
+from numbers import Real
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from clsgan.checkpoint_file import (
+    PARTIAL,
+    Checkpoint,
+    checkpoint_files,
+    read_newest,
+    write_checkpoint,
+)
+from clsgan.fingerprint import describe_run, differences
+from clsgan.folder_lock import FolderLock
+from clsgan.interrupts import Interrupts
+from clsgan.snapshot import Index, Sitting, apply, capture
+from clsgan.step_check import check_finite
+from clsgan.training_data import TrainingData
+
+EVERY = 60.0  # seconds
+SHARE = 0.02  # of the time that saving may take, unless it is told how often
+
+
+class Diverged(FloatingPointError):
+    """A run diverged, and was taken back to its last good checkpoint.
+
+    Attributes
+    ----------
+    fitted : Fitted or None
+        What `fit_networks` makes of that checkpoint.
+
+    Examples
+    --------
+    >>> Diverged("labeled = nan at step 3").fitted is None
+    True
+    """
+
+    fitted: Any = None
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder that no other run writes to meanwhile.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is not there.
+    every : float or None
+        Seconds between two checkpoints, 0 for one after every step. None is a minute, or more if
+        saving would else take more than 2 % of the time.
+    resume : bool
+        Whether to go on from what the folder holds; where it holds nothing, the run starts.
+    run : dict
+        As `describe_run` makes it.
+
+    Attributes
+    ----------
+    saved : Checkpoint or None
+        What the run goes on from.
+
+    Raises
+    ------
+    BlockingIOError
+        On entering, if another process is training into the folder.
+    FileExistsError
+        On entering, if there are checkpoints and `resume` is False.
+    ValueError
+        On entering, if the checkpoint is of another run; the message names what differs.
+    OSError
+        If the folder cannot be written to.
+
+    Examples
+    --------
+    See `clsgan.fitting.fit_networks`.
+    """
+
+    def __init__(self, folder: Any, every: float | None, resume: bool, run: dict[str, Any]) -> None:
+        self.folder, self.every, self.resume = Path(folder).expanduser(), every, resume
+        self.described, self.lock = run, FolderLock(self.folder)
+        self.saved: Checkpoint | None = None
+        self.saved_step = -1
+        self.saved_at, self.took = time.perf_counter(), 0.0
+
+    def __enter__(self) -> "Checkpoints":
+        self.lock.__enter__()
+        try:
+            for partial in self.folder.glob(PARTIAL):  # of a process that was killed
+                partial.unlink()
+            self._open()
+        except BaseException:
+            self.lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lock.__exit__(kind, error, trace)
+
+    def seed(self, fresh: int) -> int:
+        """The seed of the run that goes on, else a fresh one."""
+        return fresh if self.saved is None else int(self.saved.document["seed"])
+
+    def rows(self) -> tuple[Index, Index] | None:
+        """Labeled rows to train on and those held out, of the run that goes on."""
+        if self.saved is None:
+            return None
+        tensors = self.saved.tensors
+        return tensors["rows.train"].numpy(), tensors["rows.validation"].numpy()
+
+    def seconds(self) -> float:
+        """Seconds that earlier sittings of the run took."""
+        return 0.0 if self.saved is None else float(self.saved.document["budget"]["elapsed"])
+
+    def run(self, sitting: Sitting, loop: Callable[[Callable[[], bool]], None]) -> bool:
+        """Train, and save now and then, at the start and at the end.
+
+        Parameters
+        ----------
+        sitting : Sitting
+        loop : callable
+            Trains; calls what it is given after every step, and stops where that is False.
+
+        Returns
+        -------
+        bool
+            Whether Ctrl-C ended it.
+
+        Raises
+        ------
+        Diverged
+            If the run diverged; it was taken back to the last checkpoint.
+        """
+        self._begin(sitting)
+        with Interrupts() as interrupts:
+
+            def keep_going() -> bool:
+                if not interrupts.asked and self._is_due():
+                    self.save(sitting)
+                return not interrupts.asked
+
+            try:
+                loop(keep_going)
+                check_finite(sitting.state)
+            except FloatingPointError as error:
+                self._go_back(sitting)
+                raise Diverged(str(error)) from error
+            except KeyboardInterrupt:
+                if interrupts.insisted:
+                    raise
+                interrupts.asked = True  # by a handler of the user's own, perhaps amid a step
+                self._go_back(sitting)
+        self.save(sitting)
+        return interrupts.asked
+
+    def save(self, sitting: Sitting) -> None:
+        """Write a checkpoint, unless that of this step is there.
+
+        Parameters
+        ----------
+        sitting : Sitting
+
+        Raises
+        ------
+        FloatingPointError
+            If an averaged weight is not finite; nothing is written then.
+        OSError
+            If it cannot be written.
+        """
+        if sitting.state.step == self.saved_step:
+            return
+        check_finite(sitting.state)
+        started = time.perf_counter()
+        tensors, document = capture(sitting)
+        document["run"] = self.described
+        write_checkpoint(self.folder, sitting.state.step, tensors, document)
+        self.saved_at, self.saved_step = time.perf_counter(), sitting.state.step
+        self.took = self.saved_at - started
+        sitting.budget.reserve["checkpoint"] = self.took
+
+    def _open(self) -> None:
+        present = checkpoint_files(self.folder)
+        if present and not self.resume:
+            raise FileExistsError(
+                f"{self.folder} holds {present[-1].name}; go on from it with resume=True, or give "
+                "another folder"
+            )
+        self.saved = read_newest(self.folder)
+        if self.saved is None:
+            return
+        try:
+            found = differences(self.saved.document["run"], self.described)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"the checkpoint in {self.folder} is not whole: {error!r}") from error
+        if found:
+            raise ValueError(f"{self.folder} holds a checkpoint of another run: {found}")
+
+    def _begin(self, sitting: Sitting) -> None:
+        if self.saved is None:
+            self.save(sitting)
+        else:
+            apply(sitting, *self.saved)
+            self.saved_step = sitting.state.step
+            self.saved = Checkpoint({}, self.saved.document)  # its tensors are in use elsewhere
+
+    def _is_due(self) -> bool:
+        every = max(EVERY, self.took / SHARE) if self.every is None else self.every
+        return time.perf_counter() - self.saved_at >= every
+
+    def _go_back(self, sitting: Sitting) -> None:
+        """Take a run that failed amid a step back to its last checkpoint."""
+        last = read_newest(self.folder)
+        if last is None:
+            raise OSError(f"{self.folder} holds no checkpoint any more")
+        budget = sitting.budget.started
+        apply(sitting, *last)
+        sitting.budget.started = budget
+        self.saved_step = sitting.state.step
+
+
+def open_checkpoints(
+    params: Mapping[str, Any], data: TrainingData, device_type: str, precision: str
+) -> Checkpoints | None:
+    """The checkpoints that the estimator's parameters ask for.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    data : TrainingData
+    device_type, precision : str
+
+    Returns
+    -------
+    Checkpoints or None
+        None where none are asked for.
+
+    Raises
+    ------
+    ValueError
+        If the parameters are not valid.
+
+    Examples
+    --------
+    >>> params = {"checkpoint": None, "checkpoint_every": None, "resume": True}
+    >>> open_checkpoints(params, None, "cpu", "32-true")
+    Traceback (most recent call last):
+    ValueError: resume=True needs checkpoint=FOLDER
+    """
+    folder, every, resume = (params[key] for key in ("checkpoint", "checkpoint_every", "resume"))
+    if every is not None and (not isinstance(every, Real) or not float(every) >= 0):
+        raise ValueError(
+            f"checkpoint_every={every!r} is not valid; it is None or a number of seconds >= 0"
+        )
+    if folder is None:
+        if resume:
+            raise ValueError("resume=True needs checkpoint=FOLDER")
+        return None
+    run = describe_run(params, data, device=device_type, number_format=precision)
+    seconds = None if every is None else float(every)
+    return Checkpoints(folder, seconds, bool(resume), run)

@@ -1,0 +1,124 @@
+"""What makes a run the same run: its parameters and its data, in a few words of JSON."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from clsgan.documents import OMITTED, to_json
+from clsgan.pools import Pool, StreamedPool
+from clsgan.readers import ShardReader
+from clsgan.training_data import TrainingData
+
+Array = npt.NDArray[Any]
+LOOKED_AT = 256  # rows that are hashed
+# What a run can be taken up with anew.
+FREE = ("checkpoint", "checkpoint_every", "resume", "log_dir", "verbose")
+MOST_NAMED = 5
+
+
+def describe_run(params: Mapping[str, Any], data: TrainingData, **more: Any) -> dict[str, Any]:
+    """Parameters and data of a run, to be held against those of a later one.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    data : TrainingData
+    **more
+        Whatever else must be the same.
+
+    Returns
+    -------
+    dict
+        What JSON can hold. Data are told apart by their shape, type, classes and a hash of 256
+        rows; of shards by names and sizes.
+
+    Examples
+    --------
+    See `clsgan.checkpoints.Checkpoints`.
+    """
+    spec = data.spec
+    about = {"shape": list(spec.shape), "layout": spec.layout, "dtype": spec.dtype}
+    about |= {"range": [float(spec.low), float(spec.high)]}
+    described = {
+        "params": {key: _param(value) for key, value in params.items() if key not in FREE},
+        "X": about | _rows(data.labeled),
+        "y": {"classes": _classes(data.classes), "hash": _hash(data.codes)},
+        "X_unlab": _unlabeled(data.unlabeled),
+        **more,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is not the same in two descriptions.
+
+    Parameters
+    ----------
+    then, now : mapping
+        As `describe_run` makes them.
+
+    Returns
+    -------
+    str
+        Empty where they are the same.
+
+    Examples
+    --------
+    >>> differences({"params": {"batch_size": 64}}, {"params": {"batch_size": 32}})
+    'batch_size was 64 and is 32'
+    """
+    before, after = _flat(then), _flat(now)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    texts = [
+        f"{name.removeprefix('params ')} was {before.get(name)!r} and is {after.get(name)!r}"
+        for name in names[:MOST_NAMED]
+    ]
+    more = len(names) - len(texts)
+    return "; ".join([*texts, f"and {more} more"] if more else texts)
+
+
+def _flat(described: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in described.items():
+        deeper = isinstance(value, Mapping) and OMITTED not in value
+        flat |= _flat(value, f"{prefix}{key} ") if deeper else {f"{prefix}{key}": value}
+    return flat
+
+
+def _param(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        shapes = [list(parameter.shape) for parameter in value.parameters()]
+        return {OMITTED: type(value).__name__, "weights": shapes}
+    return to_json(value)
+
+
+def _classes(classes: Array) -> list[str]:
+    return [str(label) for label in classes.tolist()]
+
+
+def _rows(rows: Array) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, max(len(rows) - 1, 0), LOOKED_AT).astype(int))
+    return {"rows": len(rows), "hash": _hash(rows[places]) if len(rows) else ""}
+
+
+def _unlabeled(rows: Array | Pool) -> dict[str, Any]:
+    if isinstance(rows, np.ndarray):
+        return _rows(rows)
+    described: dict[str, Any] = {"rows": len(rows)}
+    if not isinstance(rows, StreamedPool):
+        return described | {"hash": _hash(rows.some(LOOKED_AT))}
+    reader = rows.reader(0)
+    if isinstance(reader, ShardReader):
+        described["shards"] = [[path.name, path.stat().st_size] for path in reader.shards]
+    return described
+
+
+def _hash(rows: Array) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=8).hexdigest()
