@@ -80,10 +80,11 @@ class LSGAN(DensityMixin, BaseEstimator):
     weight_decay, generator_weight_decay, average_decay : see `CLSGANClassifier`
     augment, flip, layout, value_range, image_size : see `CLSGANClassifier`
     checkpoint, checkpoint_every, resume : see `CLSGANClassifier`
-    accelerator, precision, log_dir, verbose, random_state : see `CLSGANClassifier`
+    accelerator, precision, log_dir : see `CLSGANClassifier`
     log_gradients : bool
         Whether `history_` gets the norm of the generator's gradient over all its parameters, as
         "generator_gradient_norm".
+    verbose, random_state : see `CLSGANClassifier`
 
     Attributes
     ----------

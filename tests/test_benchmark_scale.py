@@ -42,8 +42,8 @@ def test_anonymous_memory_counts_what_is_held_not_what_is_mapped(
     with scale.watched() as seen:
         assert mapped.sum() > 0
     before = scale.anonymous_mb()
-    held = np.ones(30_000_000, np.uint8)
-    assert 25 < scale.anonymous_mb() - before < 60 and held[-1]
+    held = np.ones(300_000_000, np.uint8)  # more than what earlier blocks may have left
+    assert 200 < scale.anonymous_mb() - before < 330 and held[-1]
     assert max(seen) - seen[0] < 20  # the file has 25.6 MB
 
 

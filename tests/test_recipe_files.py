@@ -87,7 +87,7 @@ def test_published_weights_are_one_override_away() -> None:
 
 @pytest.mark.usefixtures("global_randomness_untouched")
 def test_embeddings_of_a_network_are_classified(embeddings: Any, tmp_path: Path) -> None:
-    path = embeddings["main"](["--steps", "25", "--out", str(tmp_path / "e.npz")])
+    path = embeddings["main"](["--steps", "60", "--out", str(tmp_path / "e.npz")])
     with np.load(path) as content:
         assert content["x_train"].shape == (1297, 1, 128) and content["x_train"].dtype == np.uint8
         assert content["x_test"].shape == (500, 1, 128)
