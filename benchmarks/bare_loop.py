@@ -31,11 +31,12 @@ WEIGHT_DECAY, AVERAGE_DECAY = 5e-3, 0.99
 
 @dataclass(frozen=True)
 class Rows:
-    """What one step trains on: labeled and unlabeled rows, these also plain, for the teacher."""
+    """What one step trains on: labeled and unlabeled rows, augmented and plain."""
 
     x_lab: Tensor
     y: Tensor
     x_unl: Tensor
+    plain_lab: Tensor
     plain: Tensor
     z: Tensor
 
@@ -56,7 +57,7 @@ class Bare:
         self.prior = torch.bincount(self.y, minlength=CLASSES) / len(self.y)
         shape = (3, *problem.images.shape[1:3])
         self.rng = torch.Generator(self.device).manual_seed(0)
-        self.augment = partial(build_augment("medium", shape, flip=True), generator=self.rng)
+        self.augment = partial(build_augment("weak", shape, flip=True), generator=self.rng)
         self.augment_more = partial(build_augment("strong", shape, flip=True), generator=self.rng)
         network = build_loss_network(problem.network, shape, CLASSES, problem.options)
         whiten_stem(network, gather(torch.from_numpy(problem.images[:8]), torch.arange(8)))
@@ -98,13 +99,14 @@ def draw(bare: Bare, step: int) -> Rows:
     n_unl = round(batch * UNLABELED_SHARE) if on else 0
     pick = partial(torch.randint, generator=bare.rng, device=bare.device)
     index = pick(len(bare.y), (batch - n_unl,))
-    x_lab = bare.augment(gather(bare.labeled, index))
+    plain_lab = gather(bare.labeled, index)
+    x_lab = bare.augment(plain_lab)
     x_unl = plain = x_lab[:0]
     if n_unl:
         plain = gather(bare.unlabeled, pick(len(bare.unlabeled), (n_unl,)))
         x_unl = bare.augment_more(plain)
     z = torch.randn(bare.problem.generated, LATENT, generator=bare.rng, device=bare.device)
-    return Rows(x_lab, bare.y[index], x_unl, plain, z)
+    return Rows(x_lab, bare.y[index], x_unl, plain_lab, plain, z)
 
 
 def bare_step(bare: Bare, step: int) -> None:
@@ -190,7 +192,7 @@ def loss_of_real(logits: Tensor, y: Tensor, target: Tensor | None, progress: flo
 
 def loss_of_level(bare: Bare, rows: Rows, shown: Tensor) -> Tensor:
     """Margins and outliers, on features of the averaged network: only the level gets a gradient."""
-    x_lab, x_unl = rows.x_lab[:LEVEL_ROWS], rows.x_unl[:LEVEL_ROWS]
+    x_lab, x_unl = rows.plain_lab[:LEVEL_ROWS], rows.plain[:LEVEL_ROWS]
     with torch.no_grad():
         with bare.autocast:
             logits, features = bare.teacher(torch.cat([x_lab, x_unl, shown]))
@@ -215,12 +217,12 @@ def margins(rows: Rows, shown: Tensor, lab: Tensor, unl: Tensor, fake: Tensor) -
     """Hinges of eq. 15 and 18 from the scores of labeled, unlabeled and generated rows."""
     real_losses = at_label(OBJECTIVE.margin_losses(lab), rows.y[: len(lab)])
     fake_losses = at_label(OBJECTIVE.margin_losses(fake), rows.y[: len(fake)])
-    total = OBJECTIVE.hinge_weight * hinge(rows.x_lab, real_losses, shown, fake_losses)
+    total = OBJECTIVE.hinge_weight * hinge(rows.plain_lab, real_losses, shown, fake_losses)
     if not len(unl):
         return total
     weight = OBJECTIVE.unlabeled_weight * OBJECTIVE.unlabeled_hinge_weight
     real_losses, fake_losses = objectives.unlabeled_loss(unl), objectives.unlabeled_loss(fake)
-    return total + weight * hinge(rows.x_unl, real_losses, shown, fake_losses)
+    return total + weight * hinge(rows.plain, real_losses, shown, fake_losses)
 
 
 def hinge(real: Tensor, real_losses: Tensor, fake: Tensor, fake_losses: Tensor) -> Tensor:

@@ -352,9 +352,9 @@ def default_steps(n_rows: int, batch_size: int) -> int:
 
 
 def choose_augment(
-    params: Mapping[str, Any], spec: InputSpec, from_files: bool
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool, has_unlabeled: bool = False
 ) -> tuple[Augment, Augment]:
-    """Augmentation of the real and of the generated rows.
+    """Augmentation of the labeled and of the generated rows.
 
     Parameters
     ----------
@@ -363,6 +363,8 @@ def choose_augment(
     spec : InputSpec
     from_files : bool
         Whether X was read from image files.
+    has_unlabeled : bool
+        Whether unlabeled rows are trained on too: "auto" is then "weak" in place of "medium".
 
     Returns
     -------
@@ -383,6 +385,8 @@ def choose_augment(
     True
     """
     wanted = _settled(params["augment"], params, spec, from_files)
+    if has_unlabeled and _is_auto(params["augment"]) and wanted == "medium":
+        wanted = "weak"
     augment = _build(wanted, params, spec)
     if _is_family(wanted):
         return augment, augment
@@ -407,7 +411,7 @@ def choose_unlabeled_augment(
     Returns
     -------
     callable
-        "auto" is "strong" where `augment` is "auto" and comes to "medium", else `augment`.
+        "auto" is "strong" where `augment` is "auto" and comes to a family, else `augment`.
 
     Raises
     ------

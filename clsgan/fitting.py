@@ -273,14 +273,16 @@ def make_streams(
     --------
     See `fit_networks`.
     """
-    augment, generated_augment = choose_augment(params, data.spec, data.from_files)
+    use_unlabeled = settings.objective.unlabeled != "none"
+    augment, generated_augment = choose_augment(
+        params, data.spec, data.from_files, use_unlabeled and len(data.unlabeled) > 0
+    )
     unlabeled_augment = choose_unlabeled_augment(params, data.spec, data.from_files, augment)
     asked = UNLABELED[settings.objective.unlabeled]
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
     flip = flips(params["flip"], data.spec)
     teacher = build_augment("weak" if weak_teacher else "none", data.spec.shape, flip)
     empty = _store(data.labeled[:0], data, fabric.device)
-    use_unlabeled = settings.objective.unlabeled != "none"
     return Streams(
         labeled=_store(data.labeled[train_rows], data, fabric.device),
         unlabeled=_unlabeled_store(data, fabric, seed) if use_unlabeled else empty,
@@ -296,7 +298,7 @@ def make_streams(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         classes=class_shares(params, data.classes, data.codes[train_rows]),
-        keep_plain=settings.objective.unlabeled_filter is not None,
+        keep_plain=settings.objective.margins_train == "level",
     )
 
 

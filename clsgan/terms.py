@@ -1,5 +1,6 @@
 """The terms that the loss network minimises, each a mean over its rows."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -124,15 +125,14 @@ def level_terms(
     --------
     See `clsgan.trainer.update_loss_network`.
     """
-    filtered = batch.x_lab_plain is not None
+    filtered = objective.unlabeled_filter is not None
     wanted = filtered or objective.unlabeled_outlier_weight
     if fake is None and not (len(batch.x_unl) and wanted):
         return {}
-    labeled, unlabeled = batch.x_lab, batch.x_unl
     if batch.x_lab_plain is not None:  # else the level would learn how rows are augmented
-        labeled, unlabeled = batch.x_lab_plain, batch.x_teacher
+        batch = replace(batch, x_lab=batch.x_lab_plain, x_unl=batch.x_teacher)
     most = max(LEVEL_ROWS // fabric.world_size, 1)
-    labeled, unlabeled = labeled[:most], unlabeled[:most]
+    labeled, unlabeled = batch.x_lab[:most], batch.x_unl[:most]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module
     before, level = cast(Level, level_of(average)), cast(Level, level_of(state.loss_network.module))

@@ -1,6 +1,7 @@
 """What the tests share: scikit-learn's digits, and a watch on the global random states."""
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -25,6 +26,14 @@ class DigitsSplit(NamedTuple):
     x_unl: np.ndarray  # [1197, 8, 8]
     x_test: np.ndarray  # [500, 8, 8]
     y_test: np.ndarray  # [500]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Python ignores Ctrl-C where a shell has started it in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

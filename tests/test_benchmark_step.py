@@ -167,7 +167,10 @@ def trained(start: Any, batches: list[Any], prior: torch.Tensor) -> Any:
     for step, rows in enumerate(batches):
         set_learning_rates(state, settings, step / len(batches), 20_000)
         y_gen = rows.y[: len(rows.z)]
-        batch = Batch(rows.x_lab, rows.y, rows.x_unl, rows.plain, rows.z, y_gen, prior)
+        batch = Batch(
+            *(rows.x_lab, rows.y, rows.x_unl, rows.plain, rows.z, y_gen, prior),
+            x_lab_plain=rows.plain_lab,
+        )
         made = None if step % settings.generator_interval else state.generator(rows.z, y_gen)
         given = (fabric, state, streams, batch, made, settings)
         update_loss_network(*given, progress=step / len(batches))

@@ -16,9 +16,11 @@ PHOTO = InputSpec((3, 48, 48), "NHWC", "uint8", 0.0, 255.0)
 ROWS = InputSpec((4,), "ND", "float64")
 
 
-def augmented(images, from_files=False, spec=COLOUR, generated=False, **changes):
+def augmented(
+    images, from_files=False, spec=COLOUR, generated=False, has_unlabeled=False, **changes
+):
     params = {"augment": "auto", "flip": "auto", "objective": "default"} | changes
-    pair = choose_augment(params, spec, from_files)
+    pair = choose_augment(params, spec, from_files, has_unlabeled)
     return pair[generated](images, torch.Generator().manual_seed(0))
 
 
@@ -43,6 +45,13 @@ def test_auto_augments_images_but_not_rows_and_not_for_the_paper(images):
 def test_auto_is_medium(images):
     small = images[..., :16, :16]
     assert torch.equal(augmented(small), augmented(small, augment="medium"))
+
+
+def test_auto_is_weak_beside_unlabeled_rows(images):
+    small = images[..., :16, :16]
+    weak = augmented(small, augment="weak")
+    assert torch.equal(augmented(small, has_unlabeled=True), weak)
+    assert not torch.equal(augmented(small, augment="medium", has_unlabeled=True), weak)
     assert not torch.equal(augmented(small), augmented(small, augment="strong"))
 
 
