@@ -26,7 +26,7 @@ OBJECTIVE = objectives.OBJECTIVES["default"]
 LATENT, LEVEL_ROWS, FOLLOWING = 64, 64, 0.02
 UNLABELED_SHARE, UNLABELED_START, RAMP, WARM_UP = 0.5, 0.2, 0.1, 0.1
 LEARNING_RATE, GENERATOR_LEARNING_RATE = 0.2, 1e-3
-WEIGHT_DECAY, AVERAGE_DECAY = 5e-3, 0.99
+WEIGHT_DECAY, AVERAGE_DECAY, LEVEL_GRADIENT = 5e-3, 0.99, 0.3
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def train_on(bare: Bare, rows: Rows, step: int) -> None:
         with bare.part("generator"), bare.autocast:
             fake = bare.generator(rows.z, rows.y[: len(rows.z)])
         with bare.part("augmentation"):
-            shown = bare.augment(fake.detach())
+            shown = shown_to(bare, fake.detach())
     update_loss_network(bare, rows, shown, progress)
     if fake is not None:
         update_generator(bare, fake, rows.y[: len(fake)])
@@ -164,6 +164,8 @@ def update_loss_network(bare: Bare, rows: Rows, shown: Tensor | None, progress: 
         with bare.part("level"):
             loss_of_level(bare, rows, shown).backward()
     with bare.part("optimiser"):
+        if bare.level is not None:
+            nn.utils.clip_grad_norm_(bare.level.parameters(), LEVEL_GRADIENT)
         bare.loss_optimizer.step()
 
 
@@ -243,9 +245,15 @@ def scores_of_generated(bare: Bare, x: Tensor) -> Tensor:
     return logits
 
 
+def shown_to(bare: Bare, fake: Tensor) -> Tensor:
+    """Generated rows as they are seen: the level sees all rows without augmentation."""
+    shown: Tensor = fake if bare.level is not None else bare.augment(fake)
+    return shown
+
+
 def update_generator(bare: Bare, fake: Tensor, y: Tensor) -> None:
     with bare.part("augmentation"):
-        shown = bare.augment(fake)
+        shown = shown_to(bare, fake)
     with bare.part("generator"):
         with bare.autocast:
             if bare.level is None:

@@ -4,6 +4,7 @@ import http.client
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,13 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set of images, whole in memory.
+    """A data set of images, or of rows, whole in memory.
 
     Attributes
     ----------
     name : str
         As it stands in tables; says so where the training rows are not all of the official ones.
-    x_train, x_test : ndarray [N, H, W] or [N, H, W, C], uint8
+    x_train, x_test : ndarray [N, H, W] or [N, H, W, C], uint8; or [N, F], float
     y_train, y_test : ndarray [N], int64
         Numbers into `class_names`; -1 in `y_train` marks unlabeled rows.
     class_names : tuple of str
@@ -38,9 +39,9 @@ class ImageData:
     """
 
     name: str
-    x_train: NDArray[np.uint8]
+    x_train: NDArray[Any]
     y_train: NDArray[np.int64]
-    x_test: NDArray[np.uint8]
+    x_test: NDArray[Any]
     y_test: NDArray[np.int64]
     class_names: tuple[str, ...]
     flip: bool
@@ -56,8 +57,9 @@ def load_data(
     name : {"digits", "mnist", "fashion-mnist", "cifar10", "svhn", "npz"}
         ``npz``: any data set, from the file at `path`, and named after the file.
     path : str or Path, optional
-        A .npz file with ``x_train, y_train, x_test, y_test`` (uint8 [N, H, W] or [N, H, W, C];
-        integers from 0, or -1 in ``y_train`` for unlabeled rows) and, optionally, ``class_names``;
+        A .npz file with ``x_train, y_train, x_test, y_test`` (uint8 [N, H, W] or [N, H, W, C],
+        with ``npz`` also floats [N, F]; integers from 0, or -1 in ``y_train`` for unlabeled
+        rows) and, optionally, ``class_names``;
         or, for mnist, fashion-mnist and svhn, a folder with files of the official names and
         formats, of any content.
     root : str or Path, optional
@@ -209,7 +211,7 @@ def _load_path(name: str, known: DataSet | None, path: Path) -> ImageData:
     arrays, class_names = read_npz(path)
     if known is not None:
         return _image_data(name, known, arrays)
-    _check_arrays(arrays, str(path))
+    _check_arrays(arrays, str(path), rows_too=True)
     if class_names is None:
         class_names = tuple(map(str, range(_count_classes(arrays, str(path)))))
     _check_classes(arrays, len(class_names), str(path))
@@ -235,12 +237,15 @@ def _image_data(name: str, known: DataSet, arrays: Arrays) -> ImageData:
     return ImageData(full_name, x_train, y_train, x_test, y_test, known.class_names, known.flip)
 
 
-def _check_arrays(arrays: Arrays, where: str) -> None:
+def _check_arrays(arrays: Arrays, where: str, rows_too: bool = False) -> None:
     """Raise ValueError unless shapes and types are those of a data set."""
     for part, x, y in (("train", *arrays[:2]), ("test", *arrays[2:])):
-        if x.dtype != np.uint8 or x.ndim not in (3, 4) or 0 in x.shape:
+        are_images = x.dtype == np.uint8 and x.ndim in (3, 4)
+        are_rows = rows_too and np.issubdtype(x.dtype, np.floating) and x.ndim == 2
+        if not (are_images or are_rows) or 0 in x.shape:
+            rows = ", or rows [N, F] of floats" if rows_too else ""
             raise ValueError(
-                f"x_{part} of {where} must be uint8 images [N, H, W] or [N, H, W, C], "
+                f"x_{part} of {where} must be uint8 images [N, H, W] or [N, H, W, C]{rows}, "
                 f"got {x.dtype} of shape {x.shape}"
             )
         if x.ndim == 4 and x.shape[3] > 16 > x.shape[1]:
@@ -250,12 +255,12 @@ def _check_arrays(arrays: Arrays, where: str) -> None:
             )
         if not np.issubdtype(y.dtype, np.integer) or y.shape != x.shape[:1]:
             raise ValueError(
-                f"y_{part} of {where} must be {len(x)} integers, one for each image, "
+                f"y_{part} of {where} must be {len(x)} integers, one for each example, "
                 f"got {y.dtype} of shape {y.shape}"
             )
     if arrays[0].shape[1:] != arrays[2].shape[1:]:
         raise ValueError(
-            f"images of {where} differ in shape: {arrays[0].shape[1:]} for training, "
+            f"examples of {where} differ in shape: {arrays[0].shape[1:]} for training, "
             f"{arrays[2].shape[1:]} for testing"
         )
 

@@ -123,8 +123,8 @@ def _array_data(config: DataConfig) -> RunData:
         labeled_rows=rows,
         split=split,
         split_hash=split_hash(rows),
-        flip=images.flip,
-        layout="NHW" if images.x_train.ndim == 3 else "NHWC",
+        flip=images.flip if images.x_train.ndim > 2 else None,
+        layout={2: None, 3: "NHW", 4: "NHWC"}[images.x_train.ndim],
         pool=pool,
     )
 

@@ -290,7 +290,7 @@ class Streams:
             z=self.noise(sizes.generated),
             y_gen=self.generated_classes(y_lab, sizes.generated),
             prior=self.prior if self.pool_prior is None else self.pool_prior,
-            x_lab_plain=labeled if self.keep_plain else None,
+            x_lab_plain=self.teacher_augment(labeled, self.generator) if self.keep_plain else None,
             class_weight=self.class_weight,
             trained=self.trained,
         )

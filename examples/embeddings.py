@@ -6,8 +6,7 @@
 
 Features come from a model that was saved (`--model RUN/model`), from a backbone of timm with its
 published weights, which timm downloads (`--timm NAME`; `--untrained` for random ones), or from a
-network trained here on 100 labels. Recipes read bytes: each column is scaled by its mean and four
-standard deviations of the training rows.
+network trained here on 100 labels.
 """
 
 import argparse
@@ -25,7 +24,6 @@ from clsgan.devices import seeded
 from clsgan.inputs import to_nchw
 from clsgan.splits import split_labels
 
-WIDTH = 4.0  # standard deviations on either side of the mean
 BATCH = 64
 Features = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
@@ -49,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
         features = CLSGANClassifier.load(options.model).transform
     else:
         features = trained(data, options.steps).transform
-    train, test = as_bytes(features(data.x_train), features(data.x_test))
+    train, test = (features(x).astype(np.float32) for x in (data.x_train, data.x_test))
     labels = {"y_train": data.y_train, "y_test": data.y_test}
     np.savez(options.out, x_train=train, x_test=test, class_names=data.class_names, **labels)
-    print(f"{options.out}: {len(train)} and {len(test)} rows of {train.shape[2]} features")
+    print(f"{options.out}: {len(train)} and {len(test)} rows of {train.shape[1]} features")
     return Path(options.out)
 
 
@@ -84,13 +82,6 @@ def timm_features(name: str, pretrained: bool, size: int) -> Features:
         return np.asarray(torch.cat(parts))
 
     return features
-
-
-def as_bytes(train: NDArray[Any], test: NDArray[Any]) -> list[NDArray[np.uint8]]:
-    """Rows [N, F] as uint8 [N, 1, F], by the mean and spread of each training column."""
-    centre, spread = train.mean(axis=0), WIDTH * train.std(axis=0) + 1e-12
-    scaled = [127.5 * (1 + (rows - centre) / spread) for rows in (train, test)]
-    return [np.rint(rows.clip(0, 255)).astype(np.uint8)[:, None] for rows in scaled]
 
 
 if __name__ == "__main__":

@@ -296,12 +296,20 @@ def test_npz(tmp_path):
     assert not load_data("npz", path=npz(tmp_path / "g.npz", x_train=grey, x_test=grey[:8])).flip
 
 
+def test_npz_of_rows(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
+    data = load_data("npz", path=npz(tmp_path / "rows.npz", x_train=rows, x_test=rows[:8]))
+    assert np.array_equal(data.x_train, rows) and data.x_train.dtype == np.float32
+    assert not data.flip
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"y_test": None}, r"it lacks \['y_test'\] of .*has \['x_train', 'y_train', 'x_test'\]"),
         ({"x_train": np.zeros((20, 6, 5, 3))}, "x_train of .* must be uint8 .* got float64"),
-        ({"x_train": np.zeros((20, 90), np.uint8)}, r"x_train .* of shape \(20, 90\)"),
+        ({"x_train": np.zeros((20, 90), np.uint8)}, r"or rows .* uint8 of shape \(20, 90\)"),
+        ({"x_train": np.zeros((20, 90))}, r"differ in shape: \(90,\) for training"),
         ({"x_test": np.zeros((0, 6, 5, 3), np.uint8)}, r"x_test .* of shape \(0, 6, 5, 3\)"),
         ({"x_train": np.zeros((20, 3, 32, 32), np.uint8)}, "channels stand first"),
         ({"x_test": np.zeros((8, 7, 5, 3), np.uint8)}, "differ in shape"),

@@ -89,28 +89,13 @@ def test_published_weights_are_one_override_away() -> None:
 def test_embeddings_of_a_network_are_classified(embeddings: Any, tmp_path: Path) -> None:
     path = embeddings["main"](["--steps", "60", "--out", str(tmp_path / "e.npz")])
     with np.load(path) as content:
-        assert content["x_train"].shape == (1297, 1, 128) and content["x_train"].dtype == np.uint8
-        assert content["x_test"].shape == (500, 1, 128)
+        assert content["x_train"].shape == (1297, 128)
+        assert content["x_test"].dtype == np.float32
     steps = ["estimator.time_limit=null", "estimator.max_steps=60", "baselines=[label_spreading]"]
     overrides = [*steps, f"data.path={path}", f"run={tmp_path}/a"]
     results = run_recipe(load_recipe("embeddings", overrides), verbose=0)
     assert results["split"]["n_labeled"] == 100 and results["split"]["name"] == "e.seed0@100"
     assert all(row["error"] < 0.45 for row in results["methods"])
-
-
-def test_rows_become_bytes_as_by_a_plain_loop(embeddings: Any) -> None:
-    rng = np.random.default_rng(0)
-    train, test = rng.standard_normal((50, 3)) * [1, 5, 0] + 7, rng.standard_normal((4, 3)) * 9
-    found_train, found = embeddings["as_bytes"](train, test)
-    assert found.shape == (4, 1, 3) and found.dtype == np.uint8
-    for i in range(4):
-        for j in range(3):
-            mean = sum(train[:, j]) / 50
-            spread = 4 * (sum((v - mean) ** 2 for v in train[:, j]) / 50) ** 0.5 + 1e-12
-            value = 127.5 + 127.5 * (test[i, j] - mean) / spread
-            assert found[i, 0, j] == round(min(max(value, 0), 255))
-    assert (found_train[:, 0, 2] == 128).all()  # a column that does not vary
-    assert np.corrcoef(found_train[:, 0, 1], train[:, 1])[0, 1] > 0.999
 
 
 def test_features_of_a_backbone_are_those_of_scaled_enlarged_images(embeddings: Any) -> None:

@@ -13,9 +13,10 @@ from loop_runs import changed, draw, loss_step, snapshot
 
 from clsgan import trainer
 from clsgan.freezing import frozen_statistics
+from clsgan.networks import level_of
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
-from clsgan.trainer import train, update_generator
+from clsgan.trainer import LEVEL_GRADIENT, train, update_generator
 
 # What a step minimises
 
@@ -403,3 +404,24 @@ def test_two_processes_end_with_the_same_weights(tmp_path, objective):
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name  # running statistics too
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_the_level_takes_short_steps_and_the_classifier_its_own(make_run, monkeypatch):
+    seen = []
+    run = make_run()
+    level = level_of(run.state.loss_network.module)
+    step = run.state.loss_optimizer.step
+
+    def watched(*args, **kwargs):
+        own = [p.grad.norm() for p in level.parameters()]
+        others = [p.grad.norm() for p in run.state.loss_network.module.stages.parameters()]
+        seen.append((float(torch.stack(own).norm()), float(torch.stack(others).norm())))
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(run.state.loss_optimizer, "step", watched)
+    for p in level.output.parameters():
+        torch.nn.init.constant_(p, 30.0)  # as if it had run away
+    batch, generated = draw(run)
+    loss_step(run, batch, generated)
+    ((of_level, of_others),) = seen
+    assert 0.29 < of_level <= LEVEL_GRADIENT + 1e-6 < of_others
