@@ -128,8 +128,8 @@ def _table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from clsgan.bulk import COLUMNS, predict_shards
     from clsgan.finished_run import class_names
+    from clsgan.pools.bulk import COLUMNS, predict_shards
     from clsgan.run_folder import check_parent, write_bytes
 
     out = check_parent(options.out) if options.out else None
@@ -160,7 +160,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _features(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from clsgan.bulk import feature_shards
+    from clsgan.pools.bulk import feature_shards
     from clsgan.run_folder import check_parent, write_bytes
 
     out = check_parent(options.out)
@@ -191,7 +191,7 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from clsgan.packing import pack_folder
+    from clsgan.pools.packing import pack_folder
 
     numbers = {"shard_images": options.shard_images, "image_size": options.image_size}
     packed = pack_folder(options.folder, options.out, progress=True, **numbers)
@@ -206,7 +206,7 @@ def _list_skipped(skipped: Sequence[Sequence[str]]) -> None:
 
 def _shards(options: argparse.Namespace) -> list[Path]:
     """The shards among what was given, which stream to a file."""
-    from clsgan.tar_shards import find_shards
+    from clsgan.pools.tar_shards import find_shards
 
     found = [(name, find_shards(name)) for name in options.images]
     shards = [path for _, paths in found for path in paths]

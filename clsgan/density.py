@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from clsgan.checkpoints import Diverged
+from clsgan.checkpoints.run import Diverged
 from clsgan.defaults import resolve_density_settings
 from clsgan.devices import autocast_for
 from clsgan.fitting import Fitted, fit_networks

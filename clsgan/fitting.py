@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.augment import build_augment
-from clsgan.checkpoints import Checkpoints, Diverged, open_checkpoints
+from clsgan.checkpoints.run import Checkpoints, Diverged, open_checkpoints
+from clsgan.checkpoints.snapshot import Sitting
 from clsgan.class_balance import class_shares
 from clsgan.defaults import (
     choose_augment,
@@ -37,12 +38,11 @@ from clsgan.memory import kept_memory
 from clsgan.meter import Meter
 from clsgan.networks import build_generator, build_loss_network, level_of, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
-from clsgan.pool_store import PoolStore
+from clsgan.pools.store import PoolStore
 from clsgan.processes import agreed_seconds, average_buffers
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
-from clsgan.snapshot import Sitting
 from clsgan.splits import split_validation
 from clsgan.step_check import check_finite
 from clsgan.streams import RowStore, Streams

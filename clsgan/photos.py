@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsgan.choices import one_of
-from clsgan.folder_index import SUFFIXES, walk_images
 from clsgan.image_files import read_header, read_pixels
+from clsgan.pools.folder_index import SUFFIXES, walk_images
 
 AUTO_SIZE_CAP = 96  # pixels
 

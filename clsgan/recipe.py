@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 from clsgan import run_folder
 from clsgan.baselines import check_baselines, run_baseline
+from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.config import RecipeConfig
 from clsgan.devices import choose_device, make_fabric
 from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
-from clsgan.folder_lock import FolderLock
 from clsgan.pictures import confusion_picture, png_bytes
 from clsgan.processes import from_first, gathered, place
 from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder

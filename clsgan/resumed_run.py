@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clsgan.checkpoint_file import checkpoint_files
+from clsgan.checkpoints.file import checkpoint_files
+from clsgan.checkpoints.fingerprint import differences
 from clsgan.config import RecipeConfig, load_recipe
 from clsgan.documents import to_json
-from clsgan.fingerprint import differences
 from clsgan.run_folder import CONFIG, claim_run_folder, discard_unstarted
 
 CHECKPOINT = "checkpoint"

@@ -13,9 +13,9 @@ from sklearn.model_selection import train_test_split
 
 from clsgan.config import DataConfig
 from clsgan.data import load_data
+from clsgan.pools.tar_shards import find_shards
 from clsgan.sources import Unlabeled
 from clsgan.splits import split_hash, split_labels, split_name
-from clsgan.tar_shards import find_shards
 
 TEST_SHARE = 0.2  # of the labeled images of a folder, when the recipe names no test folder
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from clsgan.augment import Augment
 from clsgan.draws import SharedGenerator, own_rows
 from clsgan.objectives import balanced_shares
-from clsgan.pool_store import PoolStore
+from clsgan.pools.store import PoolStore
 
 
 @dataclass(frozen=True)

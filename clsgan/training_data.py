@@ -15,12 +15,12 @@ from clsgan.inputs import (
     check_same_scale,
     value_range,
 )
-from clsgan.joined_pools import join_rows
 from clsgan.labels import encode_labels, read_labels
-from clsgan.pools import Pool
+from clsgan.pools.joined import join_rows
+from clsgan.pools.kinds import Pool
+from clsgan.pools.unlabeled_pool import open_pool
 from clsgan.sources import Skipped, Unlabeled, is_from_files, is_image_like, load_source
 from clsgan.units import Units
-from clsgan.unlabeled_pool import open_pool
 
 Array = npt.NDArray[Any]
 CheckRows = Callable[..., Array]

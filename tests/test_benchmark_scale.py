@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clsgan.tar_shards import find_shards, read_shard
+from clsgan.pools.tar_shards import find_shards, read_shard
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

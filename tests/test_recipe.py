@@ -16,7 +16,7 @@ from clsgan.config import DataConfig, load_recipe
 from clsgan.data import load_data
 from clsgan.estimator import CLSGANClassifier
 from clsgan.finished_run import evaluate_run
-from clsgan.packing import pack_folder
+from clsgan.pools.packing import pack_folder
 from clsgan.recipe import run_recipe, summary
 from clsgan.run_data import RunData, load_run_data
 from clsgan.run_folder import read_arrays, read_json

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from clsgan import CLSGANClassifier, trainer
+from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.cli import main
 from clsgan.config import load_recipe
-from clsgan.folder_lock import FolderLock
 from clsgan.recipe import run_recipe
 
 SHORT = ["estimator.max_steps=6", "estimator.time_limit=null", "estimator.batch_size=32"]

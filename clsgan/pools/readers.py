@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from clsgan.decoding import Item
-from clsgan.permutation import shuffled_index
-from clsgan.tar_shards import read_shard
+from clsgan.pools.decoding import Item
+from clsgan.pools.permutation import shuffled_index
+from clsgan.pools.tar_shards import read_shard
 
 OPEN_SHARDS = 4
 

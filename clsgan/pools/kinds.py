@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from clsgan.decoding import Item, RowDecoder
-from clsgan.permutation import Index, shuffled_index
-from clsgan.readers import Reader, ShardReader
-from clsgan.tar_shards import count_samples
+from clsgan.pools.decoding import Item, RowDecoder
+from clsgan.pools.permutation import Index, shuffled_index
+from clsgan.pools.readers import Reader, ShardReader
+from clsgan.pools.tar_shards import count_samples
 
 Array = npt.NDArray[Any]
 ENDLESS = 10**9  # rows of a stream that does not say how many it has
@@ -117,7 +117,7 @@ class IndexedStream:
 
     Parameters
     ----------
-    pool : IndexedPool or `clsgan.joined_pools.JoinedPool`
+    pool : IndexedPool or `clsgan.pools.joined.JoinedPool`
     seed : int
     rank, world_size : int
         This process, and the number of processes; each takes its share of the same batches.
@@ -165,7 +165,7 @@ class StreamedPool:
     --------
     >>> from clsgan.inputs import InputSpec
     >>> decoder = RowDecoder(InputSpec((1,), "ND", "float64"), np.asarray, "X_unlab")
-    >>> from clsgan.readers import IterableReader
+    >>> from clsgan.pools.readers import IterableReader
     >>> rows = [np.array([float(i)]) for i in range(5)]
     >>> stream = StreamedPool(5, lambda seed: IterableReader(rows), decoder, 5).stream(seed=0)
     >>> sorted(stream.take(5).ravel().tolist())
@@ -292,7 +292,7 @@ def shard_pool(shards: list[Path], decoder: RowDecoder) -> StreamedPool:
 
     Examples
     --------
-    See `clsgan.unlabeled_pool.open_pool`.
+    See `clsgan.pools.unlabeled_pool.open_pool`.
     """
     return StreamedPool(count_samples(shards)[0], lambda seed: ShardReader(shards, seed), decoder)
 

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from clsgan.decoding import Item, RowDecoder
 from clsgan.inputs import from_nchw
+from clsgan.pools.decoding import Item, RowDecoder
+from clsgan.pools.tar_shards import read_shard
 from clsgan.run_folder import check_parent, read_json, write_json
-from clsgan.tar_shards import read_shard
 
 Array = npt.NDArray[Any]
 ROWS = 1024  # images that are in memory at a time

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clsgan.decoding import Item, RowDecoder
-from clsgan.folder_index import FolderIndex
 from clsgan.inputs import InputSpec
-from clsgan.permutation import Index
-from clsgan.pools import ENDLESS, IndexedPool, Pool, StreamedPool, shard_pool
-from clsgan.readers import IterableReader
+from clsgan.pools.decoding import Item, RowDecoder
+from clsgan.pools.folder_index import FolderIndex
+from clsgan.pools.kinds import ENDLESS, IndexedPool, Pool, StreamedPool, shard_pool
+from clsgan.pools.permutation import Index
+from clsgan.pools.readers import IterableReader
+from clsgan.pools.tar_shards import find_shards
 from clsgan.run_folder import POOL_INDEX
 from clsgan.sources import Unlabeled, is_from_files
-from clsgan.tar_shards import find_shards
 
 Array = npt.NDArray[Any]
 IN_MEMORY_BYTES = 2**26

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clsgan.permutation import shuffled_index
+from clsgan.pools.permutation import shuffled_index
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 16, 17, 1000, 65_537])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clsgan.folder_index import FolderIndex, walk_images
+from clsgan.pools.folder_index import FolderIndex, walk_images
 
 
 @pytest.fixture

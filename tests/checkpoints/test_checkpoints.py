@@ -15,9 +15,11 @@ import pytest
 import torch
 from loop_runs import changed, snapshot
 
-from clsgan import LSGAN, CLSGANClassifier, checkpoint_file, folder_lock, trainer
-from clsgan.checkpoint_file import checkpoint_files
-from clsgan.folder_lock import LOCK, FolderLock
+from clsgan import LSGAN, CLSGANClassifier, trainer
+from clsgan.checkpoints import file as checkpoint_file
+from clsgan.checkpoints import folder_lock
+from clsgan.checkpoints.file import checkpoint_files
+from clsgan.checkpoints.folder_lock import LOCK, FolderLock
 
 STEPS = 12
 UNTIMED = ("images_per_second", "seconds")
@@ -130,7 +132,7 @@ import json, os, signal, sys
 import torch
 torch.set_num_threads(1)
 from clsgan import CLSGANClassifier
-import clsgan.checkpoint_file, clsgan.trainer
+import clsgan.checkpoints.file, clsgan.trainer
 given = json.loads(sys.argv[1])
 import numpy as np
 X, y = np.load(given["X"]), np.load(given["y"])
@@ -142,8 +144,8 @@ def die_at(module, name, count):
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*args, **kwargs)
     setattr(module, name, spy)
-modules = {"check_step": clsgan.trainer, "_sync": clsgan.checkpoint_file,
-           "_remove_others": clsgan.checkpoint_file}
+modules = {"check_step": clsgan.trainer, "_sync": clsgan.checkpoints.file,
+           "_remove_others": clsgan.checkpoints.file}
 die_at(modules[given["place"]], given["place"], given["count"])
 unlabeled = np.load(given["U"]) if given["kind"] == "memory" else given["U"]
 CLSGANClassifier(**given["params"]).fit(X, y, unlabeled)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsgan.folder_index import FolderIndex
 from clsgan.image_files import read_pixels
-from clsgan.permutation import shuffled_index
+from clsgan.pools.folder_index import FolderIndex
+from clsgan.pools.permutation import shuffled_index
+from clsgan.pools.tar_shards import INDEX, MAX_MEMBER_BYTES
 from clsgan.run_folder import read_json, write_json
-from clsgan.tar_shards import INDEX, MAX_MEMBER_BYTES
 
 ORDER = ".order.index"
 FORMAT = 1

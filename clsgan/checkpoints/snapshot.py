@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from clsgan.decoding import RowDecoder
 from clsgan.meter import Meter
-from clsgan.pool_store import PoolStore
+from clsgan.pools.decoding import RowDecoder
+from clsgan.pools.store import PoolStore
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.streams import EndlessSampler, Streams
@@ -76,7 +76,7 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Examples
     --------
-    See `clsgan.checkpoints.Checkpoints.save`.
+    See `clsgan.checkpoints.run.Checkpoints.save`.
     """
     state, streams = sitting.state, sitting.streams
     sums, counts = sitting.meter.state_dict()
@@ -129,7 +129,7 @@ def apply(sitting: Sitting, tensors: Mapping[str, Tensor], document: Mapping[str
 
     Examples
     --------
-    See `clsgan.checkpoints.Checkpoints.save`.
+    See `clsgan.checkpoints.run.Checkpoints.save`.
     """
     state, streams = sitting.state, sitting.streams
     for name, network in _networks(state).items():

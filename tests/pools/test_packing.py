@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsgan import bulk, packing
-from clsgan.bulk import feature_shards, predict_shards
 from clsgan.cli import main
 from clsgan.estimator import CLSGANClassifier
-from clsgan.packing import pack_folder
+from clsgan.pools import bulk, packing
+from clsgan.pools.bulk import feature_shards, predict_shards
+from clsgan.pools.packing import pack_folder
+from clsgan.pools.tar_shards import count_samples, find_shards, read_shard
 from clsgan.run_folder import write_arrays
-from clsgan.tar_shards import count_samples, find_shards, read_shard
 
 N, PER_SHARD = 23, 5
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clsgan.pools import Pool
+from clsgan.pools.kinds import Pool
 from clsgan.units import Units
 
 Array = npt.NDArray[Any]

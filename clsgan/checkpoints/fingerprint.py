@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import nn
 
 from clsgan.documents import OMITTED, to_json
-from clsgan.pools import Pool, StreamedPool
-from clsgan.readers import ShardReader
+from clsgan.pools.kinds import Pool, StreamedPool
+from clsgan.pools.readers import ShardReader
 from clsgan.training_data import TrainingData
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ def describe_run(params: Mapping[str, Any], data: TrainingData, **more: Any) -> 
 
     Examples
     --------
-    See `clsgan.checkpoints.Checkpoints`.
+    See `clsgan.checkpoints.run.Checkpoints`.
     """
     spec = data.spec
     about = {"shape": list(spec.shape), "layout": spec.layout, "dtype": spec.dtype}

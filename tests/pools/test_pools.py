@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 
 from clsgan import CLSGANClassifier
-from clsgan import unlabeled_pool as unlabeled_pool_module
-from clsgan.decoding import Item, RowDecoder, read_npy
 from clsgan.inputs import InputSpec
-from clsgan.joined_pools import JoinedPool, join_rows
-from clsgan.pool_store import PoolStore
-from clsgan.pools import ENDLESS, IndexedPool, StreamedPool, shard_pool
-from clsgan.readers import IterableReader
+from clsgan.pools import unlabeled_pool as unlabeled_pool_module
+from clsgan.pools.decoding import Item, RowDecoder, read_npy
+from clsgan.pools.joined import JoinedPool, join_rows
+from clsgan.pools.kinds import ENDLESS, IndexedPool, StreamedPool, shard_pool
+from clsgan.pools.readers import IterableReader
+from clsgan.pools.store import PoolStore
+from clsgan.pools.tar_shards import count_samples, find_shards, read_shard
+from clsgan.pools.unlabeled_pool import open_pool
 from clsgan.sources import Unlabeled
-from clsgan.tar_shards import count_samples, find_shards, read_shard
 from clsgan.training_data import read_like
 from clsgan.units import Units
-from clsgan.unlabeled_pool import open_pool
 
 SPEC = InputSpec((1, 4, 4), "NHW", "uint8", 0.0, 255.0)
 N = 60

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from clsgan.decoding import Item
-from clsgan.folder_index import SUFFIXES
+from clsgan.pools.decoding import Item
+from clsgan.pools.folder_index import SUFFIXES
 
 INDEX = "shards.json"
 MAX_MEMBER_BYTES = 2**28
@@ -124,7 +124,7 @@ def count_samples(shards: list[Path]) -> tuple[int, bool]:
 
     Examples
     --------
-    See `clsgan.pools.shard_pool`.
+    See `clsgan.pools.kinds.shard_pool`.
     """
     known: dict[Path, int] = {}
     for folder in {shard.parent for shard in shards}:

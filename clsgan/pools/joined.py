@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsgan.decoding import RowDecoder
-from clsgan.permutation import Index, shuffled_index
-from clsgan.pools import ENDLESS, SOME, IndexedPool, IndexedStream, Pool, StreamedPool
+from clsgan.pools.decoding import RowDecoder
+from clsgan.pools.kinds import ENDLESS, SOME, IndexedPool, IndexedStream, Pool, StreamedPool
+from clsgan.pools.permutation import Index, shuffled_index
 
 Array = npt.NDArray[Any]
 
@@ -69,7 +69,7 @@ class JoinedPool:
 
     Examples
     --------
-    >>> from clsgan.decoding import RowDecoder
+    >>> from clsgan.pools.decoding import RowDecoder
     >>> from clsgan.inputs import InputSpec
     >>> X = np.arange(4.0).reshape(2, 2)
     >>> decoder = RowDecoder(InputSpec((2,), "ND", "float64"), np.asarray, "X_unlab")

@@ -7,17 +7,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clsgan.checkpoint_file import (
+from clsgan.checkpoints.file import (
     PARTIAL,
     Checkpoint,
     checkpoint_files,
     read_newest,
     write_checkpoint,
 )
-from clsgan.fingerprint import describe_run, differences
-from clsgan.folder_lock import FolderLock
-from clsgan.interrupts import Interrupts
-from clsgan.snapshot import Index, Sitting, apply, capture
+from clsgan.checkpoints.fingerprint import describe_run, differences
+from clsgan.checkpoints.folder_lock import FolderLock
+from clsgan.checkpoints.interrupts import Interrupts
+from clsgan.checkpoints.snapshot import Index, Sitting, apply, capture
 from clsgan.step_check import check_finite
 from clsgan.training_data import TrainingData
 
