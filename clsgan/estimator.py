@@ -147,7 +147,7 @@ class CLSGANClassifier(
         Share of a batch that is unlabeled, and of the budget after which it is.
     generated_batch_size, generator_interval : int, optional
         Generated rows in a step, and in how manieth step there are some.
-    optimizer : {"sgd", "adam", "adamw"}, optional
+    optimizer : {"sgd", "adam", "adamw", "rmsprop"}, optional
     schedule : {"linear", "step_decay", "constant"}, optional
     learning_rate, generator_learning_rate : float, optional
     weight_decay, generator_weight_decay : float, optional

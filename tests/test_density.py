@@ -148,6 +148,31 @@ def test_rmsprop_takes_its_own_steps(gaussians):
     assert not np.array_equal(*[model.sample(9, random_state=0) for model in models])
 
 
+@pytest.mark.parametrize(
+    ("name", "of_critic", "of_generator"),
+    [
+        ("rmsprop", "RMSprop", "RMSprop"),
+        ("adam", "Adam", "Adam"),
+        ("sgd", "SGD", "Adam"),
+        ("adamw", "AdamW", "Adam"),
+    ],
+)
+def test_rmsprop_trains_both_networks(name, of_critic, of_generator, gaussians, monkeypatch):
+    from clsgan import trainer
+
+    states = []
+    original = trainer.update_averages
+
+    def spy(state):
+        states.append(state)
+        return original(state)
+
+    monkeypatch.setattr(trainer, "update_averages", spy)
+    LSGAN("hinge", optimizer=name, **SMALL | {"max_steps": 1}).fit(gaussians)
+    assert type(states[0].loss_optimizer.optimizer).__name__ == of_critic
+    assert type(states[0].generator_optimizer.optimizer).__name__ == of_generator
+
+
 def test_the_norm_of_the_generators_gradient_is_logged_on_demand(gaussians):
     plain, logged = (
         LSGAN("hinge", log_gradients=on, **SMALL).fit(gaussians) for on in (False, True)
