@@ -461,7 +461,9 @@ class CLSGANClassifier(
         return np.asarray(self.classes_[best])
 
     def predict_loss(self, X: Any) -> Array:
-        """Losses L(x, y) of every class, in nats.
+        """Losses L(x, y) of every class, in nats; minus its score where that is high on real rows.
+
+        The latter with systems such as "least_squares" and "hinge", whose critic gives scores.
 
         Parameters
         ----------
