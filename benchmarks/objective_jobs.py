@@ -1,8 +1,9 @@
 """Jobs of the benchmark of objectives: one study, data set, variant, seed and budget each.
 
 As in `jobs.py` every job runs in a process of its own, one at a time, and leaves one JSON file,
-written whole or not at all; one whose file is there is not run again, unless its arguments have
-changed since. Here a plan says beforehand how long each of its jobs takes.
+written whole or not at all; one whose file is there is not run again, unless its arguments or the
+settings of its data have changed since. Here a plan says beforehand how long each of its jobs
+takes.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from clsgan.run_folder import read_json, write_json
 RESULTS = ROOT / "benchmarks" / "results" / "objectives"
 EXTRACTORS = ROOT / "runs" / "extractors"
 SECONDS_GUESSED = 60.0
+OF_THE_JOB = ("random_state", "max_steps", "time_limit")
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class Entry:
 class Study:
     """A question: what is asked, the arguments of `LSGAN` for each variant, and one job's work.
 
-    `run` takes the job, the arguments of its variant and the command line's options, and returns
-    numbers for JSON. `toys` are the data sets that need no file.
+    `settings` gives all arguments of a job's `LSGAN`, with those of its data. `run` takes the job,
+    the arguments of its variant and the command line's options, and returns numbers for JSON.
+    `toys` are the data sets that need no file.
     """
 
     question: str
     variants: Mapping[str, Mapping[str, Any]]
+    settings: Callable[[Job, dict[str, Any]], dict[str, Any]]
     run: Callable[[Job, dict[str, Any], argparse.Namespace], dict[str, Any]]
     toys: tuple[str, ...] = ()
     images: bool = True
@@ -97,8 +101,21 @@ def arguments_of(job: Job, studies: Studies) -> dict[str, Any]:
 
 
 def is_done(job: Job, studies: Studies, folder: Path) -> bool:
+    """Whether its result is there, of the arguments and the settings that it would have now."""
     path = file_of(job, folder)
-    return path.exists() and read_json(path)["arguments"] == arguments_of(job, studies)
+    if not path.exists():
+        return False
+    result, arguments = read_json(path), arguments_of(job, studies)
+    settings = json.loads(json.dumps(studies[job.study].settings(job, arguments)))
+    return result["arguments"] == arguments and comparable(result) == comparable(
+        {"config": settings}
+    )
+
+
+def comparable(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a result but for its seed and its budget."""
+    config = result.get("config", {})
+    return {key: value for key, value in config.items() if key not in OF_THE_JOB}
 
 
 def jobs_of(entry: Entry, studies: Studies) -> list[tuple[Job, float]]:

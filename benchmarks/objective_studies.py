@@ -264,22 +264,44 @@ def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[s
 
 MIXED = tuple(MIXTURES)
 STUDIES: dict[str, Study] = {
-    "systems": Study("Every system, on the same networks and data", SYSTEMS, compare, MIXED),
+    "systems": Study(
+        "Every system, on the same networks and data", SYSTEMS, settings_of, compare, MIXED
+    ),
     "resilience": Study(
         "Batch norm removed from the generator; 1, 3, 5 steps of the loss network for each of G",
         RESILIENCE,
+        settings_of,
         compare,
     ),
-    "least_squares": Study("Least Squares GAN without batch norm", LEAST_SQUARES, compare),
-    "beyond": Study("Generator losses beyond divergence minimization", BEYOND, compare, MIXED),
+    "least_squares": Study(
+        "Least Squares GAN without batch norm", LEAST_SQUARES, settings_of, compare
+    ),
+    "beyond": Study(
+        "Generator losses beyond divergence minimization", BEYOND, settings_of, compare, MIXED
+    ),
     "critics": Study(
-        "The critic's output by the objective of Lipschitz GAN", CRITICS, compare, MIXED
+        "The critic's output by the objective of Lipschitz GAN",
+        CRITICS,
+        settings_of,
+        compare,
+        MIXED,
     ),
     "generalisation": Study(
-        "The critic on rows it was trained on, and on others", GENERALISATION, generalise, MIXED
+        "The critic on rows it was trained on, and on others",
+        GENERALISATION,
+        settings_of,
+        generalise,
+        MIXED,
     ),
     "consistency": Study(
-        "A density on a line as lambda grows", CONSISTENCY, consist, ("line",), images=False
+        "A density on a line as lambda grows",
+        CONSISTENCY,
+        settings_of,
+        consist,
+        ("line",),
+        images=False,
     ),
-    "shares": Study("What penalties cost", {"hinge": {"objective": "hinge"}}, share, MIXED),
+    "shares": Study(
+        "What penalties cost", {"hinge": {"objective": "hinge"}}, settings_of, share, MIXED
+    ),
 }

@@ -16,11 +16,11 @@ from typing import Any
 
 from jobs import ROOT
 from objective_figures import figures_of
-from objective_jobs import RESULTS, Job
+from objective_jobs import RESULTS, Job, comparable
 from objective_studies import STUDIES
 from tables import facts, placed, table
 
-from clsgan.objectives import is_chi_squared
+from clsgan.objectives import SYSTEMS, is_chi_squared
 from clsgan.run_folder import read_json, write_bytes
 
 BEGIN, END = "<!-- objectives:begin -->", "<!-- objectives:end -->"
@@ -59,18 +59,29 @@ def groups_of(results: Iterable[Result]) -> dict[Key, Group]:
 def check(groups: dict[Key, Group]) -> None:
     yardsticks: dict[str, Any] = {}
     for key, group in groups.items():
+        shared: dict[str, Any] = {}  # settings that no argument of a variant has changed
         for name, row in group.items():
             if any(result["arguments"] != row[0]["arguments"] for result in row):
                 raise ValueError(f"results of {key}, {name} had different arguments")
+            if any(comparable(result) != comparable(row[0]) for result in row):
+                raise ValueError(f"results of {key}, {name} had different settings")
+            for setting, value in comparable(row[0]).items():
+                changed = setting in row[0]["arguments"]
+                if not changed and shared.setdefault(setting, value) != value:
+                    raise ValueError(f"results of {key} had different settings: {setting}")
             for result in row:
                 used = result["measures"].get("extractor")
                 if used and yardsticks.setdefault(key[1], used)["sha256"] != used["sha256"]:
                     raise ValueError(f"results on {key[1]} had different extractors")
 
 
+NOTHING = ("modes", "good")  # measures that are 0 of a run that diverged
+
+
 def values(row: Row, *path: str) -> list[float]:
-    """A measure of every seed that has it: one that diverged has none."""
-    found: list[Any] = [result["measures"] for result in row]
+    """A measure of every seed that has it: one that diverged covers nothing, and has no other."""
+    nothing = dict.fromkeys(NOTHING, 0.0)
+    found: list[Any] = [nothing if "diverged" in result else result["measures"] for result in row]
     for key in path:
         found = [part[key] for part in found if part and part.get(key) is not None]
     return [float(value) for value in found]
@@ -94,8 +105,12 @@ COST = ["seeds", "diverged", "steps", "fit, s"]
 
 
 def best_of(group: Group, path: Sequence[str], lower: bool) -> set[str]:
-    """The variant of the best mean, and those within one standard deviation of it."""
-    found = {name: values(row, *path) for name, row in group.items()}
+    """The variant of the best mean, and those within one standard deviation of it.
+
+    One of which a seed diverged is not among them.
+    """
+    stable = {n: row for n, row in group.items() if not any("diverged" in r for r in row)}
+    found = {name: values(row, *path) for name, row in stable.items()}
     found = {name: numbers for name, numbers in found.items() if numbers}
     if not found:
         return set()
@@ -109,7 +124,7 @@ def best_of(group: Group, path: Sequence[str], lower: bool) -> set[str]:
 def compared(group: Group) -> str:
     """One line a variant of a study whose runs are compared by their samples."""
     columns: list[tuple[str, tuple[str, ...], bool, str]] = [("covered", ("modes",), False, ".1f")]
-    if any(values(row, "good") for row in group.values()):
+    if any("good" in result["measures"] for row in group.values() for result in row):
         columns.append(("good samples", ("good",), False, ".1%"))
     if any(values(row, "frechet") for row in group.values()):
         columns += [("Fréchet distance", ("frechet",), True, ".2f"), ("MRE", ("mre",), True, ".4f")]
@@ -136,7 +151,8 @@ def remark(row: Row) -> str:
     """Whether the coding of a Least Squares GAN has the chi-squared divergence."""
     if row[0]["arguments"].get("objective") != "least_squares":
         return ""
-    options = row[0]["arguments"].get("objective_options") or {"a": 0.0, "b": 1.0, "c": 1.0}
+    given = row[0]["arguments"].get("objective_options") or {}
+    options = {**SYSTEMS["least_squares"].options, **given}
     holds = "holds" if is_chi_squared(**options) else "does not hold"
     return f" (a, b, c = {options['a']:g}, {options['b']:g}, {options['c']:g}: χ² {holds})"
 

@@ -279,16 +279,22 @@ def resolve_control(
     'max'
     """
     own = objective.system.control() if objective.system is not None else {}
+    steps = params["critic_steps"]
     control = {
         "penalty": own.get("penalty") if params["penalty"] == "auto" else params["penalty"],
         "clip": own.get("clip") if params["clip"] == "auto" else params["clip"],
-        "critic_steps": params["critic_steps"] or own.get("critic_steps", 1),
+        "critic_steps": own.get("critic_steps", 1) if steps is None else steps,
         "penalty_weight": params["penalty_weight"],
         **{name: params[name] for name in ("one_sided", "steepest_buffer", "spectral_norm")},
     }
     penalty = control["penalty"]
     if penalty is not None:
         one_of("penalty", penalty, PENALTIES)
+    elif control["penalty_weight"] is not None:
+        raise ValueError(
+            f"penalty_weight={control['penalty_weight']!r} is of a penalty; got penalty=None"
+            f"{' (as the objective has none)' if params['penalty'] == 'auto' else ''}"
+        )
     kept = own if penalty == own.get("penalty") else {}
     if control["penalty_weight"] is None:
         default = PENALTY_WEIGHTS.get(penalty, 0.0) if penalty else 0.0
@@ -310,6 +316,11 @@ def _check_class_options(params: Mapping[str, Any]) -> None:
     for name, instead in WITHOUT_CLASSES.items():
         if name in given and params["objective"] in SYSTEMS:
             raise ValueError(f"the option {name} is of LSGAN; in a classifier {instead}")
+    if given.get("pairs") == "all" and params["objective"] in SYSTEMS:
+        raise ValueError(
+            "pairs='all' is of LSGAN; in a classifier it would compare losses of different "
+            "classes, and eq. 14 and 15 ask for a margin at one class: leave it at 'matched'"
+        )
 
 
 def _check_control(control: Mapping[str, Any]) -> None:

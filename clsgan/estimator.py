@@ -147,7 +147,7 @@ class CLSGANClassifier(
         Share of a batch that is unlabeled, and of the budget after which it is.
     generated_batch_size, generator_interval : int, optional
         Generated rows in a step, and in how manieth step there are some.
-    optimizer : {"sgd", "adam", "adamw"}, optional
+    optimizer : {"sgd", "adam", "adamw", "rmsprop"}, optional
     schedule : {"linear", "step_decay", "constant"}, optional
     learning_rate, generator_learning_rate : float, optional
     weight_decay, generator_weight_decay : float, optional
@@ -461,7 +461,9 @@ class CLSGANClassifier(
         return np.asarray(self.classes_[best])
 
     def predict_loss(self, X: Any) -> Array:
-        """Losses L(x, y) of every class, in nats.
+        """Losses L(x, y) of every class, in nats; minus its score where that is high on real rows.
+
+        The latter with systems such as "least_squares" and "hinge", whose critic gives scores.
 
         Parameters
         ----------

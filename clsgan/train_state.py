@@ -78,7 +78,7 @@ def prepare_state(
         state.steepest = SteepestPoints(settings.steepest_buffer)
     if generator is not None:
         generator = generator.to(memory_format=torch.channels_last)
-        optimizer = OPTIMIZERS["adam"](
+        optimizer = OPTIMIZERS[_generators(settings.optimizer)](
             decay_groups(generator, settings.generator_weight_decay),
             settings.generator_learning_rate,
         )
@@ -148,6 +148,11 @@ def _averager(decay: float) -> Callable[[nn.Module], AveragedModel]:
         return average
 
     return of
+
+
+def _generators(optimizer: str) -> str:
+    """Of the generator: Adam beside any optimiser, but RMSProp beside RMSProp."""
+    return "rmsprop" if optimizer == "rmsprop" else "adam"
 
 
 def _sgd(groups: Any, learning_rate: float) -> torch.optim.Optimizer:

@@ -188,13 +188,21 @@ def test_a_job_that_is_done_is_not_run_again_unless_its_arguments_changed(
     parts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = parts.jobs.Job("systems", "ring8", "hinge", 0, 5)
-    write_json(tmp_path / f"{job.name}.json", {"arguments": {"objective": "hinge"}})
+    config = parts.studies.settings_of(job, {"objective": "hinge"})
+    done = {"arguments": {"objective": "hinge"}, "config": config}
+    write_json(tmp_path / f"{job.name}.json", done)
     given = ["--study", "systems", "--variants", "hinge", "--steps", "5", "--out", str(tmp_path)]
     parts.script.main([*given, "--list"])
     assert capsys.readouterr().out.startswith("0 to run")
-    write_json(tmp_path / f"{job.name}.json", {"arguments": {"objective": "wgan"}})
+    budget = {"max_steps": 6, "random_state": 9}
+    write_json(tmp_path / f"{job.name}.json", done | {"config": config | budget})
     parts.script.main([*given, "--list"])
-    assert job.name in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("0 to run")
+    other = {"arguments": {"objective": "wgan"}}, {"config": config | {"batch_size": 32}}
+    for changed in other:
+        write_json(tmp_path / f"{job.name}.json", done | changed)
+        parts.script.main([*given, "--list"])
+        assert job.name in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -240,6 +248,38 @@ def test_the_table_marks_the_best_and_what_is_within_its_spread(parts: Any) -> N
     results[0]["arguments"] = {"objective": "wgan"}
     with pytest.raises(ValueError, match="different arguments"):
         parts.tables.whole(results)
+
+
+def test_a_seed_that_diverged_counts_as_nothing_and_is_never_the_best(parts: Any) -> None:
+    results = [
+        fake(parts, name, seed, modes=8, n_modes=8, good=good)
+        for name, good in (("ls_gan", 0.9), ("hinge", 0.4))
+        for seed in (0, 1)
+    ]
+    results[1] |= {"diverged": "at step 3", "measures": {}, "steps": None, "seconds": None}
+    text = parts.tables.whole(results)
+    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    assert "| 4.0 ± 5.7 | 45.0% ± 63.6% | no | 2 | 1 |" in line["ls_gan"]
+    assert "**8.0 ± 0.0** | **40.0% ± 0.0%**" in line["hinge"]
+
+
+def test_results_of_other_settings_are_not_mixed(parts: Any) -> None:
+    def results(first: Any, second: Any, third: Any) -> Any:
+        rows = [fake(parts, name, seed) for name, seed in (("wgan", 0), ("wgan", 1), ("hinge", 0))]
+        configs = [{"random_state": i, **c} for i, c in enumerate((first, second, third))]
+        return [row | {"config": config} for row, config in zip(rows, configs, strict=True)]
+
+    small, large = {"batch_size": 8}, {"batch_size": 9}
+    parts.tables.groups_of(results(small, small, small))
+    for mixed in [(small, large, small), (small, small, large)]:
+        with pytest.raises(ValueError, match="different settings"):
+            parts.tables.groups_of(results(*mixed))
+
+
+def test_a_coding_that_is_given_in_part_has_the_rest_of_its_system(parts: Any) -> None:
+    row = fake(parts, "least_squares", 0)
+    row["arguments"] = row["arguments"] | {"objective_options": {"a": -1.0, "c": 0.0}}
+    assert parts.tables.remark([row]) == " (a, b, c = -1, 1, 0: χ² holds)"
 
 
 @pytest.mark.usefixtures("small")

@@ -75,7 +75,8 @@ def test_a_cost_changes_what_the_margins_train(tiny, digits):
 def test_statistics_of_prediction_see_no_penalty(make_run, digits):
     after = []
     for penalty in (None, "gp"):
-        run = make_run(objective="hinge", penalty=penalty, penalty_weight=0.0)
+        weight = None if penalty is None else 0.0
+        run = make_run(objective="hinge", penalty=penalty, penalty_weight=weight)
         batch, generated = draw(run)
         loss_step(run, batch, generated)
         after.append(snapshot(run.state.loss_network.module))
@@ -90,6 +91,8 @@ def test_statistics_of_prediction_see_no_penalty(make_run, digits):
         ({"penalty": "gp", "generator": None}, "neither a system nor a penalty"),
         ({"objective_options": {"slope": 1}}, "'default' takes no objective_options"),
         ({"objective": "cls_gan", "objective_options": {"slop": 1}}, "did you mean 'slope'"),
+        ({"objective": "cls_gan", "objective_options": {"slope": 0.5}}, "is of cost='leaky'"),
+        ({"objective": "ls_gan", "objective_options": {"pairs": "all"}}, "pairs='all' is of LSGAN"),
         ({"steepest_buffer": 3}, "steepest_buffer=3 is of penalty='max'"),
         ({"objective": "ls_gan", "objective_options": {"output": "relu"}}, "output is of LSGAN"),
         ({"objective": "ls_gan", "objective_options": {"hinge_weight": 1.0}}, "is of LSGAN"),

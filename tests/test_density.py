@@ -148,6 +148,31 @@ def test_rmsprop_takes_its_own_steps(gaussians):
     assert not np.array_equal(*[model.sample(9, random_state=0) for model in models])
 
 
+@pytest.mark.parametrize(
+    ("name", "of_critic", "of_generator"),
+    [
+        ("rmsprop", "RMSprop", "RMSprop"),
+        ("adam", "Adam", "Adam"),
+        ("sgd", "SGD", "Adam"),
+        ("adamw", "AdamW", "Adam"),
+    ],
+)
+def test_rmsprop_trains_both_networks(name, of_critic, of_generator, gaussians, monkeypatch):
+    from clsgan import trainer
+
+    states = []
+    original = trainer.update_averages
+
+    def spy(state):
+        states.append(state)
+        return original(state)
+
+    monkeypatch.setattr(trainer, "update_averages", spy)
+    LSGAN("hinge", optimizer=name, **SMALL | {"max_steps": 1}).fit(gaussians)
+    assert type(states[0].loss_optimizer.optimizer).__name__ == of_critic
+    assert type(states[0].generator_optimizer.optimizer).__name__ == of_generator
+
+
 def test_the_norm_of_the_generators_gradient_is_logged_on_demand(gaussians):
     plain, logged = (
         LSGAN("hinge", log_gradients=on, **SMALL).fit(gaussians) for on in (False, True)
@@ -263,6 +288,14 @@ def test_norms_can_be_left_out(digits):
         ({"objective": "wgan", "margin_scale": 2.0}, "has no use for margin_scale"),
         ({"clip": -1.0}, "clip=-1.0 is not valid"),
         ({"critic_steps": 1.5}, "critic_steps=1.5 is not valid"),
+        ({"critic_steps": 0}, "critic_steps=0 is not valid"),
+        ({"penalty": None, "penalty_weight": 3.0}, "penalty_weight=3.0 is of a penalty"),
+        ({"objective": "hinge", "penalty_weight": 3.0}, "as the objective has none"),
+        ({"objective_options": {"slope": 0.5}}, "slope=0.5 is of cost='leaky'; got cost='hinge'"),
+        ({"objective_options": {"alpha": 0.5}}, "alpha=0.5 is of cost='elu'; got cost='hinge'"),
+        ({"objective": "gls_gan", "objective_options": {"alpha": 0.5}}, "got cost='leaky'"),
+        ({"margin_scale": 7.0, "objective_options": {"margin_scale": 1.0}},
+         "margin_scale is given twice"),
         ({"generator": None}, "every system needs a generator"),
     ],
 )  # fmt: skip

@@ -81,7 +81,7 @@ def test_mean_squared_error_against_least_squares() -> None:
     np.testing.assert_allclose(found.errors, residuals / 5, rtol=1e-4)
 
 
-def held_out_rows_that_the_generator_made_are_found(conditional: MLPGenerator) -> None:
+def test_held_out_rows_that_the_generator_made_are_found(conditional: MLPGenerator) -> None:
     z = torch.randn(6, 6, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         x = conditional(z, CLASSES)

@@ -25,6 +25,7 @@ from clsgan.objectives.loss_sensitive import loss_sensitive_generator
 from clsgan.objectives.loss_sensitive_rows import (
     LOSS_SENSITIVE,
     LOSS_SENSITIVE_CONTROL,
+    check_cost_options,
     check_loss_sensitive,
     loss_sensitive_part,
 )
@@ -68,6 +69,8 @@ def build_system(name: str, options: Options | None = None) -> System:
         if option not in row.options:
             raise ValueError(unknown_name(f"option of {name}", option, row.options))
     chosen = {**row.options, **given}
+    if "cost" in row.options:
+        check_cost_options(given, chosen)
     row.check(chosen)
     return System(name, row, chosen)
 

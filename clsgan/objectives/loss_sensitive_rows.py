@@ -51,6 +51,34 @@ def _cost(options: Options) -> Cost:
     return chosen
 
 
+def check_cost_options(given: Options, chosen: Options) -> None:
+    """Refuse a "slope" or an "alpha" that the cost has no use for.
+
+    Parameters
+    ----------
+    given : mapping
+        The options that were given.
+    chosen : mapping
+        These, and the defaults of the others.
+
+    Raises
+    ------
+    ValueError
+        If one is given for another cost.
+
+    Examples
+    --------
+    >>> check_cost_options({"slope": 0.5}, LOSS_SENSITIVE)
+    Traceback (most recent call last):
+    ValueError: slope=0.5 is of cost='leaky'; got cost='hinge'
+    """
+    for name, its in BENDS.items():
+        if name in given and chosen["cost"] != its:
+            raise ValueError(
+                f"{name}={given[name]!r} is of cost={its!r}; got cost={chosen['cost']!r}"
+            )
+
+
 def loss_sensitive_part(pairs: Pairs, options: Options) -> Tensor:
     """What the loss network minimises: C(margin + L(x) - L(G(z))) of eq. 6.
 
@@ -128,6 +156,7 @@ COSTS: dict[str, Callable[[Options], Cost]] = {
     "leaky": lambda options: leaky_cost(options["slope"]),
     "elu": lambda options: elu_cost(options["alpha"]),
 }
+BENDS = {"slope": "leaky", "alpha": "elu"}  # the cost that each is of
 LOSS_SENSITIVE: Options = {
     "cost": "hinge",
     "slope": 0.0,

@@ -12,7 +12,7 @@ from clsgan.choices import one_of, unknown_name
 from clsgan.objectives.costs import Cost, hinge_cost
 from clsgan.objectives.gan_systems import SYSTEMS, build_system
 from clsgan.objectives.loss_sensitive import class_losses, open_class_losses
-from clsgan.objectives.loss_sensitive_rows import build_cost
+from clsgan.objectives.loss_sensitive_rows import build_cost, check_cost_options
 from clsgan.objectives.system_row import System
 from clsgan.objectives.unlabeled import UNLABELED
 
@@ -233,13 +233,17 @@ def _base(name: str, options: Mapping[str, Any] | None, changes: Mapping[str, An
         wanted = {key: changes.get(key) for key in ("margin_scale", "margin_norm")}
         known = SYSTEMS[name].options
         own = {key: value for key, value in wanted.items() if value is not None and key in known}
+        for key in own.keys() & (options or {}).keys():
+            raise ValueError(f"{key} is given twice, as a parameter and in objective_options")
         return replace(SYSTEM_BASE, system=build_system(name, {**own, **(options or {})}))
     objective = one_of("objective", name, {**OBJECTIVES, **dict.fromkeys(SYSTEMS, SYSTEM_BASE)})
     if name == "cls_gan":
         for option in options or {}:
             if option not in COST_OPTIONS:
                 raise ValueError(unknown_name("option of cls_gan", option, COST_OPTIONS))
-        return replace(objective, cost=build_cost({**COST_OPTIONS, **(options or {})}))
+        chosen = {**COST_OPTIONS, **(options or {})}
+        check_cost_options(options or {}, chosen)
+        return replace(objective, cost=build_cost(chosen))
     if options:
         raise ValueError(f"objective={name!r} takes no objective_options; got {sorted(options)}")
     return objective
