@@ -39,10 +39,11 @@ def test_a_second_run_in_the_same_folder_appends(tmp_path: Path) -> None:
 
 
 def test_going_on_cuts_off_lines_of_its_own_folder_alone(tmp_path: Path) -> None:
+    saved: dict[str, object] = {}
     for name in ("a", "b"):
         with RunLog(tmp_path / name) as log:
             log.write(1, loss=1.0)
-            saved = log.state_dict() if name == "a" else saved
+            saved = saved or log.state_dict()
             log.write(2, loss=1.0)
             log.write(3, loss=1.0)
     for name, steps in (("b", [1, 2, 3, 2]), ("a", [1, 2])):
