@@ -139,7 +139,8 @@ def fit_networks(
     device_type = choose_device(params["accelerator"])
     precision = choose_precision(params["precision"], device_type, data.spec.is_image)
     fabric = make_fabric(device_type, precision)
-    settings.check_shares(fabric.world_size)
+    use_unlabeled = settings.objective.unlabeled != "none" and len(data.unlabeled) > 0
+    settings.check_shares(fabric.world_size, use_unlabeled)
     budget = _budget(data, settings, params, started, agreed_seconds(fabric))
     _check_processes(fabric, params)
     checkpoints = open_checkpoints(params, data, device_type, precision)

@@ -22,7 +22,7 @@ from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
 from clsgan.pictures import confusion_picture, png_bytes
 from clsgan.processes import from_first, gathered, place
-from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder
+from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder, remove_old_log
 from clsgan.run_data import RunData, load_run_data
 
 
@@ -150,6 +150,8 @@ def _train_and_test(
     from_first(lambda: _write_inputs(folder, config, data))
     rank, count = place()
     kept: dict[str, Any] = {"log_dir": str(folder) if rank == 0 else None}
+    if config.resume:
+        remove_old_log(folder)
     if count == 1:
         kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
     model = CLSGANClassifier(**arguments, **kept)
@@ -161,7 +163,6 @@ def _train_and_test(
     numbers = _test(model, data, folder)
     results = _results(config, data, numbers, model) | {"peak_memory_mb": memory}
     from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
-    from_first(lambda: shutil.rmtree(folder / CHECKPOINT, ignore_errors=count > 1))
 
 
 def _save(model: CLSGANClassifier, folder: Path, again: bool) -> None:
@@ -171,7 +172,8 @@ def _save(model: CLSGANClassifier, folder: Path, again: bool) -> None:
 def _complete(
     config: RecipeConfig, data: RunData, arguments: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """Pictures and baselines, those that are not there yet."""
+    """Pictures and baselines, those that are not there yet; checkpoints are not needed for them."""
+    from_first(lambda: _remove_checkpoints(folder))
     results = from_first(lambda: _with_pictures(config, data, folder))
     done = {row["method"] for row in results["methods"]}
     for name in config.baselines:
@@ -182,6 +184,11 @@ def _complete(
         results["methods"].append(run_baseline(name, data, arguments))
         from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
     return results
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    if (folder / CHECKPOINT).exists():
+        shutil.rmtree(folder / CHECKPOINT)
 
 
 def _with_pictures(config: RecipeConfig, data: RunData, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from clsgan.checkpoints.fingerprint import differences
 from clsgan.config import RecipeConfig, load_recipe
 from clsgan.documents import to_json
 from clsgan.run_folder import CONFIG, claim_run_folder, discard_unstarted
+from clsgan.runlog import METRICS_FILE, TENSORBOARD_FOLDER
+from clsgan.saving import LAST_GOOD
 
 CHECKPOINT = "checkpoint"
 FREE = ("verbose", "checkpoint_every")  # what a run can be taken up with anew
@@ -82,8 +84,34 @@ def forget_unstarted(folder: Path, made: Sequence[Path] | None) -> None:
     saved = [path.stem for path in checkpoint_files(folder / CHECKPOINT)]
     if made is None or any(int(stem.removeprefix("step-")) > 0 for stem in saved):
         return
+    if (folder / CHECKPOINT / LAST_GOOD).exists():  # it diverged before its second checkpoint
+        return
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     discard_unstarted(folder, made)
+
+
+def remove_old_log(folder: Path) -> None:
+    """Remove what a run has logged of which no checkpoint is left, since it starts anew.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder, to be gone on with.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     (Path(here) / "metrics.jsonl").touch()
+    ...     remove_old_log(Path(here))
+    ...     list(Path(here).iterdir())
+    []
+    """
+    if checkpoint_files(folder / CHECKPOINT):
+        return
+    (folder / METRICS_FILE).unlink(missing_ok=True)
+    if (folder / TENSORBOARD_FOLDER).exists():
+        shutil.rmtree(folder / TENSORBOARD_FOLDER)
 
 
 def _plain(config: RecipeConfig) -> dict[str, Any]:

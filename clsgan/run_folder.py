@@ -156,7 +156,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     text = NUMBERS.sub(lambda row: f"[{' '.join(row[1].split())}]", text)
-    write_bytes(path, (text + "\n").encode())
+    # a file name that is not UTF-8 has lone surrogates, for which JSON has the same \udcXX
+    write_bytes(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def write_arrays(path: Path, **arrays: npt.ArrayLike) -> None:

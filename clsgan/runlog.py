@@ -103,19 +103,21 @@ class RunLog:
             self._events.add_scalar(name, value, int(step))
 
     def state_dict(self) -> dict[str, Any]:
-        """The records, and the size of the file of metrics.
+        """The records, the size of the file of metrics, and the folder that it lies in.
 
         Examples
         --------
         >>> RunLog().state_dict()
-        {'records': [], 'file_size': 0}
+        {'records': [], 'file_size': 0, 'folder': None}
         """
         path = None if self.folder is None else self.folder / METRICS_FILE
         size = path.stat().st_size if path is not None and path.exists() else 0
-        return {"records": list(self.records), "file_size": size}
+        return {"records": list(self.records), "file_size": size, "folder": self._place()}
 
     def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
         """Go on from a step: lines that were written after it are cut off.
+
+        A file of metrics in another folder than that of `state` is of another run, and stays.
 
         Examples
         --------
@@ -125,7 +127,7 @@ class RunLog:
         [{'step': 1}]
         """
         self.records[:] = state["records"]
-        if self.folder is None:
+        if self.folder is None or state.get("folder") != self._place():
             return
         self._close_files()
         path, size = self.folder / METRICS_FILE, int(state["file_size"])
@@ -179,6 +181,9 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _place(self) -> str | None:
+        return None if self.folder is None else str(self.folder.resolve())
 
     def _close_files(self) -> None:
         if self._lines is not None:

@@ -19,7 +19,7 @@ class Budget:
     started : float or None
         `time.perf_counter()` at the start of the run; now, if None.
     agree : callable, optional
-        Seconds of this process -> those that all processes go by, asked once a step.
+        Seconds of this process -> those that all processes go by, asked twice a step.
 
     Raises
     ------
@@ -76,18 +76,22 @@ class Budget:
         if self.time_limit is None:
             return False
         a_step = (elapsed - (self.first_step_at or 0.0)) / step
-        return elapsed + a_step + sum(self.reserve.values()) > self.time_limit
+        kept = sum(self.reserve.values())
+        if self.agree is not None:  # each process took its own time for what follows
+            kept = self.agree(kept)
+        return elapsed + a_step + kept > self.time_limit
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds since the start, and since the first step."""
+        """Seconds since the start, since the first step, and kept for what follows the last."""
         elapsed = self.elapsed()
         since = 0.0 if self.first_step_at is None else elapsed - self.first_step_at
-        return {"elapsed": elapsed, "since_first_step": since}
+        return {"elapsed": elapsed, "since_first_step": since, "reserve": dict(self.reserve)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on: what was spent before counts as if it had been spent just now."""
         self.started -= float(state["elapsed"])
         self.first_step_at = self.elapsed() - float(state["since_first_step"])
+        self.reserve = {**state.get("reserve", {}), **self.reserve}
 
     def _look(self) -> float:
         if self.agree is not None and self.time_limit is not None:

@@ -82,13 +82,14 @@ class Settings:
 
     def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
         """Rows of each stream for one process at a point of the run."""
-        mine = max(self.batch_size // world_size, 2)
+        rows = max(self.batch_size, 2)
         on = has_unlabeled and progress >= self.unlabeled_start
-        unlabeled = min(round(mine * self.unlabeled_share), mine - 1) if on else 0
-        return BatchSizes(mine - unlabeled, unlabeled, self.generated_batch_size // world_size)
+        unlabeled = min(round(rows * self.unlabeled_share), rows - 1) if on else 0
+        parts = (rows - unlabeled, unlabeled, self.generated_batch_size)
+        return BatchSizes(*(part // world_size for part in parts))
 
-    def check_shares(self, world_size: int) -> None:
-        """Refuse batches that so many processes cannot share alike."""
+    def check_shares(self, world_size: int, has_unlabeled: bool = False) -> None:
+        """Refuse batches that so many processes cannot share alike, stream by stream."""
         for name in ("batch_size", "generated_batch_size"):
             rows = getattr(self, name)
             if rows % world_size:
@@ -96,3 +97,10 @@ class Settings:
                     f"{name}={rows} rows cannot be shared alike by {world_size} processes; choose "
                     f"a multiple of {world_size}"
                 )
+        whole = self.sizes(1.0, has_unlabeled, world_size=1)
+        if whole.labeled % world_size or whole.unlabeled % world_size:
+            raise ValueError(
+                f"batch_size={self.batch_size} and unlabeled_share={self.unlabeled_share} make "
+                f"{whole.labeled} labeled and {whole.unlabeled} unlabeled rows, which cannot be "
+                f"shared alike by {world_size} processes; choose multiples of {world_size}"
+            )

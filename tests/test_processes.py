@@ -159,7 +159,7 @@ def test_draws_are_those_of_one_process(world_size: int) -> None:
 
 
 def test_a_budget_goes_by_the_seconds_that_are_agreed() -> None:
-    told = iter([0.0, 3.0, 3.5, 5.0])
+    told = iter([0.0, 3.0, 0.0, 3.5, 0.0, 5.0, 0.0])  # elapsed, and what is kept back
     budget = Budget(time_limit=4.0, agree=lambda own: next(told))
     assert not budget.is_spent(0) and not budget.is_spent(10)
     assert budget.progress(10) == budget.progress(10) == 0.75
@@ -173,3 +173,10 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
     settings.check_shares(1)
     with pytest.raises(ValueError, match=r"generated_batch_size=33 .* by 2 processes"):
         settings.check_shares(2)
+    settings = Settings(OBJECTIVES["default"], batch_size=12, generated_batch_size=0)
+    settings.check_shares(2)
+    with pytest.raises(ValueError, match="3 labeled and 9 unlabeled rows"):
+        settings.check_shares(2, has_unlabeled=True)
+    settings.check_shares(3, has_unlabeled=True)
+    sizes = settings.sizes(1.0, has_unlabeled=True, world_size=3)
+    assert (sizes.labeled, sizes.unlabeled, sizes.generated) == (1, 3, 0)

@@ -13,6 +13,7 @@ from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.cli import main
 from clsgan.config import load_recipe
 from clsgan.recipe import run_recipe
+from clsgan.resumed_run import forget_unstarted, open_run_folder
 
 SHORT = ["estimator.max_steps=6", "estimator.time_limit=null", "estimator.batch_size=32"]
 SHORT += ["estimator.generator=null", "baselines=[]", "estimator.checkpoint_every=0"]
@@ -66,9 +67,11 @@ def test_a_recipe_goes_on(stopped, tmp_path):
 def test_a_finished_run_is_only_completed(stopped, monkeypatch):
     first = run_recipe(config(stopped, "resume=true"), verbose=0)
     (stopped / "confusion.png").unlink()
+    (stopped / "checkpoint").mkdir()  # as if it was killed before that was removed
     monkeypatch.setattr(CLSGANClassifier, "fit", None)  # it is not called again
     again = run_recipe(config(stopped, "resume=true"), verbose=0)
     assert again == first and (stopped / "confusion.png").exists()
+    assert not (stopped / "checkpoint").exists()
 
 
 def test_a_run_of_another_recipe_is_refused(stopped):
@@ -91,11 +94,21 @@ def test_a_second_process_is_refused(stopped):
 
 def test_where_nothing_was_saved_it_starts(tmp_path, stopped):
     shutil.rmtree(stopped / "checkpoint")
-    (stopped / "metrics.jsonl").unlink(missing_ok=True)
+    (stopped / "metrics.jsonl").write_text('{"step": 4}\n')
     (tmp_path / "claimed").mkdir()
     (tmp_path / "claimed" / "config.yaml").touch()  # it was killed at once
     for folder in (stopped, tmp_path / "claimed"):
         assert run_recipe(config(folder, "resume=true"), verbose=0)["methods"][0]["steps"] == 6
+    lines = (stopped / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [6]
+
+
+def test_the_last_good_model_is_kept_though_nothing_else_was_saved(tmp_path):
+    folder, made = open_run_folder(config(tmp_path / "a", "resume=true"))
+    good = folder / "checkpoint" / "last_good_model"
+    good.mkdir(parents=True)
+    forget_unstarted(folder, made)
+    assert good.exists() and (folder / "config.yaml").exists()
 
 
 def test_a_folder_of_something_else_stays(tmp_path):

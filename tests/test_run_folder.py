@@ -96,6 +96,12 @@ def test_json_keeps_rows_of_numbers_on_one_line(tmp_path: Path) -> None:
     assert "[1, -2]" in text
 
 
+def test_json_keeps_file_names_that_are_not_utf8(tmp_path: Path) -> None:
+    content = {"skipped": [["caf\udce9.png", "é"]]}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json") == content
+
+
 def test_arrays_come_back_without_pickle(tmp_path: Path) -> None:
     names = np.array(["cat", "dog"], dtype=object)
     write_arrays(tmp_path / "a.npz", names=names, rows=[1, 2], split="digits.seed0@100")

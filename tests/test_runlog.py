@@ -38,6 +38,22 @@ def test_a_second_run_in_the_same_folder_appends(tmp_path: Path) -> None:
     assert [line["step"] for line in read_lines(tmp_path)] == [1, 2]
 
 
+def test_going_on_cuts_off_lines_of_its_own_folder_alone(tmp_path: Path) -> None:
+    saved: dict[str, object] = {}
+    for name in ("a", "b"):
+        with RunLog(tmp_path / name) as log:
+            log.write(1, loss=1.0)
+            saved = saved or log.state_dict()
+            log.write(2, loss=1.0)
+            log.write(3, loss=1.0)
+    for name, steps in (("b", [1, 2, 3, 2]), ("a", [1, 2])):
+        with RunLog(tmp_path / "b" / ".." / name) as log:
+            log.load_state_dict(saved, step=1)
+            log.write(2, loss=1.0)
+        assert log.records == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}]
+        assert [line["step"] for line in read_lines(tmp_path / name)] == steps
+
+
 def test_values_that_are_not_finite_stay_valid_json(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.write(1, loss=float("nan"), margin=float("-inf"))

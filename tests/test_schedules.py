@@ -44,6 +44,31 @@ def test_whichever_is_spent_first() -> None:
     assert budget.progress(10) == pytest.approx(0.8, abs=0.05)
 
 
+def test_processes_stop_together_whatever_each_keeps_back() -> None:
+    sent: list[float] = []
+
+    def send(seconds: float) -> float:
+        sent.append(seconds)
+        return seconds
+
+    for kept in ({"validation": 5.0}, {}):
+        first = Budget(time_limit=10.0, started=time.perf_counter() - 6.0, agree=send)
+        other = Budget(time_limit=10.0, agree=lambda seconds: sent.pop(0))
+        first.reserve, other.reserve = dict(kept), {"validation": 5.0 - sum(kept.values())}
+        for step in (0, 1):
+            spent = first.is_spent(step)
+            assert other.is_spent(step) == spent and not sent
+        assert spent == bool(kept)
+
+
+def test_a_budget_that_goes_on_keeps_back_what_it_did() -> None:
+    before = Budget(time_limit=10.0, started=time.perf_counter() - 6.0)
+    before.reserve = {"validation": 5.0}
+    after = Budget(time_limit=10.0)
+    after.load_state_dict(before.state_dict())
+    assert after.is_spent(1)
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "60"])
 @pytest.mark.parametrize("name", ["max_steps", "time_limit"])
 def test_budgets_are_above_0(name, value) -> None:

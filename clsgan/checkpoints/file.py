@@ -190,6 +190,31 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if NAME.fullmatch(name)]
 
 
+def set_aside_later(folder: Path, step: int) -> None:
+    """Rename checkpoints after a step: damaged ones, which a run that goes on passed over.
+
+    Else the next one saved would drive out the good one, not them.
+
+    Parameters
+    ----------
+    folder : Path
+    step : int
+        That the run goes on from.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as here:
+    ...     (Path(here) / "step-000000000007.safetensors").touch()
+    ...     set_aside_later(Path(here), 5)
+    ...     os.listdir(here)
+    ['step-000000000007.safetensors.damaged']
+    """
+    for path in checkpoint_files(folder):
+        if int(path.stem.removeprefix("step-")) > step:
+            os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
 def _remove_others(folder: Path, newest: Path) -> None:
     """Keep the newest and the one before; later steps are those of a damaged file."""
     files = checkpoint_files(folder)

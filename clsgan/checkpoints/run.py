@@ -12,6 +12,7 @@ from clsgan.checkpoints.file import (
     Checkpoint,
     checkpoint_files,
     read_newest,
+    set_aside_later,
     write_checkpoint,
 )
 from clsgan.checkpoints.fingerprint import describe_run, differences
@@ -208,6 +209,7 @@ class Checkpoints:
         else:
             apply(sitting, *self.saved)
             self.saved_step = sitting.state.step
+            set_aside_later(self.folder, self.saved_step)
             self.saved = Checkpoint({}, self.saved.document)  # its tensors are in use elsewhere
 
     def _is_due(self) -> bool:
@@ -223,6 +225,7 @@ class Checkpoints:
         apply(sitting, *last)
         sitting.budget.started = budget
         self.saved_step = sitting.state.step
+        set_aside_later(self.folder, self.saved_step)
 
 
 def open_checkpoints(

@@ -114,9 +114,9 @@ def feature_shards(
     """
     target = check_parent(out)
     partial, width = _begin(target, model, shards), len(model.get_feature_names_out())
-    names = target.with_name(f"{target.name}.names.txt")
-    names.touch()
-    with partial.open("r+b") as file, names.open("r+b") as listed:
+    listing = _listing(target)
+    listing.touch()
+    with partial.open("r+b") as file, listing.open("r+b") as listed:
         done = min(max(_size(file) - HEADER, 0) // (4 * width), _whole_lines(listed))
         _whole_lines(listed, done)
         _write_header(file, done, width)
@@ -132,6 +132,7 @@ def feature_shards(
 
         count, skipped = _each_batch(model, shards, done, write, progress)
         _write_header(file, count, width)
+    _rename(listing, target.with_name(f"{target.name}.names.txt"))
     _finish(partial, target)
     return count, skipped
 
@@ -185,16 +186,24 @@ def _begin(target: Path, model: Any, shards: list[Path]) -> Path:
             )
         return partial
     partial.write_bytes(b"")
-    target.with_name(f"{target.name}.names.txt").unlink(missing_ok=True)
+    _listing(target).unlink(missing_ok=True)
     write_json(notes, begun)
     return partial
 
 
 def _finish(partial: Path, target: Path) -> None:
+    _rename(partial, target)
+    _beside(target)[1].unlink()
+
+
+def _rename(partial: Path, target: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, target)
-    _beside(target)[1].unlink()
+
+
+def _listing(target: Path) -> Path:
+    return target.with_name(f"{target.name}.names.txt.partial")
 
 
 def _beside(target: Path) -> tuple[Path, Path]:

@@ -340,6 +340,14 @@ def test_a_damaged_checkpoint_is_passed_over(damage, begun, tiny, digits, tmp_pa
     assert_same(tiny(max_steps=STEPS).fit(digits.x_lab, digits.y_lab), resumed)
 
 
+def test_a_damaged_checkpoint_does_not_drive_out_the_good_one(begun, tmp_path):
+    checkpoint_files(tmp_path / "c")[-1].write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"the one before.*step-0*4\."):
+        begun(checkpoint_every=1000)
+    left = checkpoint_files(tmp_path / "c")
+    assert [checkpoint_file.read_checkpoint(path).document["step"] for path in left] == [4, STEPS]
+
+
 def test_when_all_are_damaged_nothing_is_overwritten(begun, tmp_path):
     for path in checkpoint_files(tmp_path / "c"):
         path.write_bytes(path.read_bytes()[:500])

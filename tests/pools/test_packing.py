@@ -187,6 +187,19 @@ def test_stopped_and_made_again(model, shards, tmp_path, monkeypatch, kind, torn
     assert left == {"out.x"} | ({"out.x.names.txt"} if kind == "features" else set())
 
 
+def test_an_earlier_result_stays_until_the_next_is_whole(model, shards, tmp_path, monkeypatch):
+    feature_shards(model, shards, tmp_path / "f.npy")
+    before = {path: path.read_bytes() for path in tmp_path.glob("f.npy*")}
+
+    def fail(self, items):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk.RowDecoder, "read", fail)
+    with pytest.raises(KeyboardInterrupt):
+        feature_shards(model, shards[:2], tmp_path / "f.npy")
+    assert len(before) == 2 and all(path.read_bytes() == old for path, old in before.items())
+
+
 def test_another_model_does_not_go_on(model, shards, tmp_path):
     (tmp_path / "p.csv.partial").write_text("path\n")
     (tmp_path / "p.csv.begun").write_text(json.dumps({"model": [1.0], "shards": []}))
