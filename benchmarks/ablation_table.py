@@ -7,19 +7,14 @@ Everything stands in the JSON files of `ablation.py`. Results that do not belong
 split or other arguments under one name) are refused.
 """
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from ablation import NOVEL, RESULTS, VARIANTS, variant_of
 from jobs import ROOT
-from tables import Result, Row, average, budget, check, facts, placed, read_results, table
-
-from clsgan.run_folder import write_bytes
+from tables import Result, Row, average, budget, check, facts, table, write_page
 
 BEGIN, END = "<!-- ablation:begin -->", "<!-- ablation:end -->"
 PAGE = ROOT / "docs" / "ablation.md"
@@ -156,23 +151,8 @@ def whole(results: Sequence[Result]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
-    options = parser.parse_args(argv)
-    try:
-        page = placed(options.page, whole(read_results(options.results)), BEGIN, END)
-        stale = page != options.page.read_text(encoding="utf-8")
-        if stale and not options.check:
-            write_bytes(options.page, page.encode())
-    except (ValueError, OSError) as problem:
-        print(f"ablation_table: {problem}", file=sys.stderr)
-        return 1
-    if stale:
-        done = "is not up to date" if options.check else "written"
-        print(f"{options.page} {done}", file=sys.stderr)
-    return 1 if stale and options.check else 0
+    description = __doc__.splitlines()[0]
+    return write_page(argv, "ablation_table", description, RESULTS, PAGE, (BEGIN, END), whole)
 
 
 if __name__ == "__main__":

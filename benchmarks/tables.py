@@ -208,6 +208,35 @@ def placed(page: Path, text: str, begin: str = BEGIN, end: str = END) -> str:
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 
+def write_page(
+    argv: Sequence[str] | None,
+    name: str,
+    description: str,
+    folder: Path,
+    page: Path,
+    markers: tuple[str, str],
+    make: Callable[[list[Result]], str],
+) -> int:
+    """The command of a script that writes one page."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--results", type=Path, default=folder)
+    parser.add_argument("--page", type=Path, default=page)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
+    options = parser.parse_args(argv)
+    try:
+        text = placed(options.page, make(read_results(options.results)), *markers)
+        stale = text != options.page.read_text(encoding="utf-8")
+        if stale and not options.check:
+            write_bytes(options.page, text.encode())
+    except (ValueError, OSError) as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+        return 1
+    if stale:
+        done = "is not up to date" if options.check else "written"
+        print(f"{options.page} {done}", file=sys.stderr)
+    return 1 if stale and options.check else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
