@@ -71,7 +71,7 @@ class Bare:
         self.norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
         self.teacher = copy.deepcopy(network).eval().requires_grad_(False)
         self.teacher_classes: Tensor | None = None
-        self.level, self.teacher_level = level_of(network), level_of(self.teacher)
+        self.level = level_of(network)
         self.trained = floats(network) + floats(generator)
         self.averages = floats(self.teacher) + floats(copy.deepcopy(generator))
         weights = [p for p in network.parameters() if p.dim() >= 2]
@@ -198,8 +198,7 @@ def loss_of_level(bare: Bare, rows: Rows, shown: Tensor) -> Tensor:
     with torch.no_grad():
         with bare.autocast:
             logits, features = bare.teacher(torch.cat([x_lab, x_unl, shown]))
-        logits = logits - bare.teacher_level(features)
-    logits = logits + bare.level(features)
+    logits = logits + bare.level(features, logits)
     lab, unl, fake = logits.split([len(x_lab), len(x_unl), len(shown)])
     total = margins(rows, shown, lab, unl, fake)
     return total + OBJECTIVE.outlier_weight * outliers(lab, unl, fake)

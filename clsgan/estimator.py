@@ -590,8 +590,8 @@ class CLSGANClassifier(
         Returns
         -------
         array [N]
-            Between 0 and 1, high for outliers. Made of the scores and of their level, which
-            generated and unlabeled rows train; see docs/ablation.md for what that was worth.
+            Between 0 and 1, high for outliers: one minus the largest class probability, corrected
+            by what generated and unlabeled rows taught; see docs/ablation.md for what that was worth.
 
         Raises
         ------

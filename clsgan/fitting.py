@@ -170,7 +170,7 @@ def _fit(
     rows = None if checkpoints is None else checkpoints.rows()
     train_rows, held_out = rows or _cut_validation(data, params["validation_fraction"], seed)
     networks = previous or _build_networks(data, settings, params, seed)
-    if settings.objective.system is not None:
+    if settings.objective.system is not None or settings.objective.margins_train == "network":
         remove_level(networks[0])
     _check_filter(networks[0], settings)
     if settings.spectral_norm:

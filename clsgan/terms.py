@@ -135,12 +135,10 @@ def level_terms(
     labeled, unlabeled = batch.x_lab[:most], batch.x_unl[:most]
     parts = [part for part in (labeled, unlabeled, fake) if part is not None and len(part)]
     average: Any = state.average_loss_network.module
-    before, level = cast(Level, level_of(average)), cast(Level, level_of(state.loss_network.module))
+    level = cast(Level, level_of(state.loss_network.module))
     with torch.no_grad(), fabric.autocast():
         logits, features = average(torch.cat(parts))
-    with torch.no_grad():
-        logits = logits - before(features)
-    logits = logits + level(features)
+    logits = logits + level(features, logits)  # in place of the averaged one: the sum is the same
     lab, unl = logits[: len(labeled)], logits[len(labeled) : len(labeled) + len(unlabeled)]
     fake_logits = logits[len(labeled) + len(unlabeled) :]
     margins = {}

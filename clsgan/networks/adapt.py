@@ -68,7 +68,7 @@ class GivenLossNetwork(nn.Module):
         logits, features = (output, output) if isinstance(output, Tensor) else output
         logits, features = full_precision(logits), full_precision(features)
         if self.level is not None:
-            logits = logits + full_precision(self.level(features))
+            logits = logits + self.level(features, logits)
         return logits, features
 
 

@@ -5,14 +5,19 @@ from torch import Tensor, nn
 
 
 class Level(nn.Module):
-    """Shift s(x) of all class scores, made of the features of a loss network.
+    """Shift s(x) of all class scores, made of them and of the features of a loss network.
 
     The plain softmax does not see it: class probabilities and predictions stay as they are. The
     "1+" softmax does, so ``1 / (1 + sum_k exp(a_k + s))``, the probability of none of the classes
-    (section 6.1 of arXiv 1701.06264), can be learned without touching the classifier: no gradient
-    passes to the features.
+    (section 6.1 of arXiv 1701.06264), can be learned without touching the classifier::
 
-    The features are brought to an RMS of 1; its logarithm is one input more. It starts at 0.
+        s(x) = m(x) + r(x) - log sum_k exp(a_k(x)),    r(x) = log(p_max / (1 - p_max))
+
+    with p_max the largest class probability and m a network of one hidden layer on the features.
+    m starts at 0, and the probability of none is ``1 - p_max`` then: what is learned is a
+    correction of how sure the classifier is. No gradient passes r, and none to the features.
+
+    The features are brought to an RMS of 1; its logarithm is one input more.
 
     Parameters
     ----------
@@ -21,8 +26,11 @@ class Level(nn.Module):
 
     Examples
     --------
-    >>> Level(8)(torch.ones(2, 8)).tolist()
-    [[0.0], [0.0]]
+    >>> logits = torch.tensor([[0.0, 1.0]])
+    >>> moved = logits + Level(8)(torch.ones(1, 8), logits)
+    >>> largest = logits.softmax(dim=1).amax()
+    >>> bool(torch.isclose(1 / (1 + moved.exp().sum()), 1 - largest))
+    True
     """
 
     def __init__(self, num_features: int, *, hidden: int = 128) -> None:
@@ -32,22 +40,54 @@ class Level(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """The shift of each row.
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        """The shift of each row, at least float32.
 
         Parameters
         ----------
         features : Tensor [B, F]
+        logits : Tensor [B, K]
+            The same however much they were shifted before.
 
         Returns
         -------
         Tensor [B, 1]
         """
+        known = self.learned(features) + log_odds_of_largest(logits.detach())
+        return known - logits.logsumexp(dim=1, keepdim=True)
+
+    def learned(self, features: Tensor) -> Tensor:
+        """The learned part m(x) [B, 1], from features [B, F] that get no gradient."""
         features = features.detach()
         size = features.square().mean(dim=1, keepdim=True).add(1e-6).sqrt()
         hidden = self.hidden(torch.cat([features / size, size.log()], dim=1))
-        level: Tensor = self.output(nn.functional.gelu(hidden))
-        return level
+        correction: Tensor = self.output(nn.functional.gelu(hidden))
+        return correction.to(torch.promote_types(correction.dtype, torch.float32))
+
+
+def log_odds_of_largest(logits: Tensor) -> Tensor:
+    """``log(p / (1 - p))`` of the largest class probability p.
+
+    Parameters
+    ----------
+    logits : Tensor [B, K]
+
+    Returns
+    -------
+    Tensor [B, 1]
+        0 where there is a single class.
+
+    Examples
+    --------
+    >>> log_odds_of_largest(torch.tensor([[3.0, 1.0], [0.0, 0.0]]))
+    tensor([[2.],
+            [0.]])
+    """
+    if logits.shape[1] == 1:
+        return torch.zeros_like(logits)
+    largest, place = logits.max(dim=1, keepdim=True)
+    others = logits.scatter(1, place, float("-inf")).logsumexp(dim=1, keepdim=True)
+    return largest - others
 
 
 def level_of(network: nn.Module) -> Level | None:

@@ -165,5 +165,5 @@ class LinearHead(nn.Module):
         """
         logits = full_precision(self.linear(features))
         if self.level is not None:
-            logits = logits + full_precision(self.level(features))
+            logits = logits + self.level(features, logits)
         return logits, full_precision(features)

@@ -79,7 +79,7 @@ class TimmLossNetwork(nn.Module):
         logits = self.model.get_classifier()(features)
         logits, features = full_precision(logits), full_precision(features)
         if self.level is not None:
-            logits = logits + full_precision(self.level(features))
+            logits = logits + self.level(features, logits)
         return logits, features
 
     @torch.no_grad()

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from clsgan.networks import Level, build_loss_network, level_of
-from clsgan.objectives import class_losses, outlier_probability
+from clsgan.networks.level import log_odds_of_largest
+from clsgan.objectives import class_losses, open_class_losses, outlier_probability
 
 
 def random_level(num_features: int) -> Level:
@@ -29,22 +30,55 @@ def test_class_losses_do_not_see_it_but_the_outlier_probability_does(name) -> No
     assert torch.equal(features, same)
     assert not torch.allclose(before, after, atol=1e-3)
     assert torch.allclose(class_losses(before), class_losses(after), atol=1e-4)
-    assert torch.allclose(after - before, level(features).detach(), atol=1e-5)
+    assert torch.allclose(after - before, level.learned(features).detach(), atol=1e-5)
     assert not torch.allclose(outlier_probability(before), outlier_probability(after), atol=1e-4)
 
 
-def test_no_gradient_passes_to_the_features() -> None:
+def test_at_the_start_the_outlier_probability_is_that_of_all_classes_but_the_first() -> None:
+    torch.manual_seed(0)
+    features, logits = torch.randn(64, 6), 3 * torch.randn(64, 5)
+    others = 1 - logits.softmax(dim=1).amax(dim=1)
+    untrained, trained = Level(6), random_level(6)
+    none = outlier_probability(logits + untrained(features, logits))
+    assert torch.allclose(none, others, atol=1e-6)
+    none = outlier_probability(logits + trained(features, logits))
+    assert not torch.allclose(none, others, atol=1e-2)
+
+
+def test_what_the_scores_were_shifted_by_before_does_not_matter() -> None:
+    level, features, logits = random_level(6), torch.randn(3, 6), torch.randn(3, 4)
+    moved = logits + level(features, logits)
+    shifted = logits + torch.tensor([[100.0], [-5.0], [0.3]])
+    assert torch.allclose(shifted + level(features, shifted), moved, atol=1e-4)
+
+
+def test_the_log_odds_are_those_of_the_largest_probability() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [40.0, -40.0, 0.0]], dtype=torch.float64)
+    p = logits.softmax(dim=1).amax(dim=1)
+    odds = log_odds_of_largest(logits)[:, 0]
+    assert odds[0].item() == pytest.approx((p[0] / (1 - p[0])).log().item())
+    assert odds[1].item() == pytest.approx(40.0), "1 - p is 0 in float64; its logarithm is not"
+    assert log_odds_of_largest(torch.ones(2, 1)).tolist() == [[0.0], [0.0]]
+
+
+def test_no_gradient_passes_to_the_features_and_classes_learn_as_without_it() -> None:
     features = torch.randn(3, 6, requires_grad=True)
-    random_level(6)(features).sum().backward()
+    logits = torch.randn(3, 4, requires_grad=True)
+    level, y = random_level(6), torch.tensor([0, 1, 3])
+    nn.functional.cross_entropy(logits, y).backward()
+    expected, logits.grad = logits.grad, None
+    open_class = open_class_losses(logits + level(features, logits))
+    open_class.gather(1, y[:, None]).mean().backward()
     assert features.grad is None
+    assert torch.allclose(logits.grad, expected, atol=1e-6)
 
 
 def test_it_is_made_of_direction_and_size_of_the_features() -> None:
     level = random_level(6)
     features = torch.randn(3, 6)
-    assert not torch.allclose(level(features), level(10 * features), atol=1e-3)
-    assert level(1e4 * features).abs().max() < 100, "it stays finite on what it has never seen"
-    assert torch.isfinite(level(torch.zeros(2, 6))).all()
+    assert not torch.allclose(level.learned(features), level.learned(10 * features), atol=1e-3)
+    assert level.learned(1e4 * features).abs().max() < 100, "it stays finite on the unseen"
+    assert torch.isfinite(level.learned(torch.zeros(2, 6))).all()
 
 
 def test_the_network_of_the_paper_has_none() -> None:
