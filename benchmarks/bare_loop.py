@@ -195,9 +195,8 @@ def loss_of_real(logits: Tensor, y: Tensor, target: Tensor | None, progress: flo
 def loss_of_level(bare: Bare, rows: Rows, shown: Tensor) -> Tensor:
     """Margins and outliers, on features of the averaged network: only the level gets a gradient."""
     x_lab, x_unl = rows.plain_lab[:LEVEL_ROWS], rows.plain[:LEVEL_ROWS]
-    with torch.no_grad():
-        with bare.autocast:
-            logits, features = bare.teacher(torch.cat([x_lab, x_unl, shown]))
+    with torch.no_grad(), bare.autocast:
+        logits, features = bare.teacher(torch.cat([x_lab, x_unl, shown]))
     logits = logits + bare.level(features, logits)
     lab, unl, fake = logits.split([len(x_lab), len(x_unl), len(shown)])
     total = margins(rows, shown, lab, unl, fake)

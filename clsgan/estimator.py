@@ -591,7 +591,7 @@ class CLSGANClassifier(
         -------
         array [N]
             Between 0 and 1, high for outliers: one minus the largest class probability, corrected
-            by what generated and unlabeled rows taught; see docs/ablation.md for what that was worth.
+            by what generated and unlabeled rows taught (docs/ablation.md has what it was worth).
 
         Raises
         ------

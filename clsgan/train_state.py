@@ -18,8 +18,8 @@ from clsgan.skipped_steps import SkippedSteps
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# With less, the outlier score fits generated rows and gets worse for other outliers; figures in
-# docs/ablation.md.
+# With less, an anchored outlier score fits generated rows and gets worse for other outliers;
+# figures in docs/ablation.md.
 LEVEL_DECAY = 0.1
 
 
@@ -73,9 +73,12 @@ def prepare_state(
     See `clsgan.estimator`, where it is called.
     """
     average_of = _averager(settings.average_decay)
+    level = level_of(loss_network)
+    if level is not None:  # how sure the classifier is says little of a pool with other classes
+        level.anchor.fill_(settings.objective.unlabeled_filter is None)
     loss_network = loss_network.to(memory_format=torch.channels_last)
     optimizer = OPTIMIZERS[settings.optimizer](
-        _decays(loss_network, settings.weight_decay), settings.learning_rate
+        _decays(loss_network, settings), settings.learning_rate
     )
     wrapped, optimizer = fabric.setup(loss_network, optimizer)
     state = TrainState(wrapped, optimizer, average_of(loss_network))
@@ -133,11 +136,11 @@ def update_averages(state: TrainState) -> None:
         state.average_generator.update_parameters(state.generator.module)
 
 
-def _decays(loss_network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of a loss network; what its level learned decays faster than the rest."""
+def _decays(loss_network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """Parameter groups of a loss network; those of an anchored level decay faster."""
     level = level_of(loss_network)
-    groups = decay_groups(loss_network, weight_decay)
-    if level is None:
+    groups = decay_groups(loss_network, settings.weight_decay)
+    if level is None or not level.anchor:
         return groups
     own = decay_groups(level, LEVEL_DECAY)
     ids = {id(p) for p in level.parameters()}

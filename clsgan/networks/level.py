@@ -11,11 +11,12 @@ class Level(nn.Module):
     "1+" softmax does, so ``1 / (1 + sum_k exp(a_k + s))``, the probability of none of the classes
     (section 6.1 of arXiv 1701.06264), can be learned without touching the classifier::
 
-        s(x) = m(x) + r(x) - log sum_k exp(a_k(x)),    r(x) = log(p_max / (1 - p_max))
+        s(x) = m(x) + anchor log(p_max / (1 - p_max)) - log sum_k exp(a_k(x))
 
     with p_max the largest class probability and m a network of one hidden layer on the features.
-    m starts at 0, and the probability of none is ``1 - p_max`` then: what is learned is a
-    correction of how sure the classifier is. No gradient passes r, and none to the features.
+    m starts at 0. With an anchor of 1 the probability of none is ``1 - p_max`` then: what is
+    learned is a correction of how sure the classifier is. With an anchor of 0 it starts at 1/2 and
+    is learned altogether. No gradient passes p_max, and none to the features.
 
     The features are brought to an RMS of 1; its logarithm is one input more.
 
@@ -33,12 +34,15 @@ class Level(nn.Module):
     True
     """
 
+    anchor: Tensor
+
     def __init__(self, num_features: int, *, hidden: int = 128) -> None:
         super().__init__()
         self.hidden = nn.Linear(num_features + 1, hidden)
         self.output = nn.Linear(hidden, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+        self.register_buffer("anchor", torch.ones(()))
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """The shift of each row, at least float32.
@@ -53,7 +57,7 @@ class Level(nn.Module):
         -------
         Tensor [B, 1]
         """
-        known = self.learned(features) + log_odds_of_largest(logits.detach())
+        known = self.learned(features) + self.anchor * log_odds_of_largest(logits.detach())
         return known - logits.logsumexp(dim=1, keepdim=True)
 
     def learned(self, features: Tensor) -> Tensor:

@@ -45,6 +45,20 @@ def test_at_the_start_the_outlier_probability_is_that_of_all_classes_but_the_fir
     assert not torch.allclose(none, others, atol=1e-2)
 
 
+def test_without_its_anchor_it_starts_at_one_half_and_is_a_function_of_the_features() -> None:
+    torch.manual_seed(0)
+    features, logits = torch.randn(64, 6), 3 * torch.randn(64, 5)
+    level = Level(6)
+    level.anchor.zero_()
+    none = outlier_probability(logits + level(features, logits))
+    assert torch.allclose(none, torch.full((64,), 0.5), atol=1e-6)
+    level = random_level(6)
+    level.anchor.zero_()
+    none, other = (outlier_probability(a + level(features, a)) for a in (logits, -logits))
+    assert torch.allclose(none, other, atol=1e-6)
+    assert none.std() > 0.01
+
+
 def test_what_the_scores_were_shifted_by_before_does_not_matter() -> None:
     level, features, logits = random_level(6), torch.randn(3, 6), torch.randn(3, 4)
     moved = logits + level(features, logits)
