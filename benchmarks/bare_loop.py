@@ -26,7 +26,8 @@ OBJECTIVE = objectives.OBJECTIVES["default"]
 LATENT, LEVEL_ROWS, FOLLOWING = 64, 64, 0.02
 UNLABELED_SHARE, UNLABELED_START, RAMP, WARM_UP = 0.5, 0.2, 0.1, 0.1
 LEARNING_RATE, GENERATOR_LEARNING_RATE = 0.2, 1e-3
-WEIGHT_DECAY, AVERAGE_DECAY, LEVEL_GRADIENT = 5e-3, 0.99, 0.3
+WEIGHT_DECAY, AVERAGE_DECAY = 5e-3, 0.99
+LEVEL_GRADIENT, LEVEL_DECAY = 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,16 @@ class Bare:
         self.level = level_of(network)
         self.trained = floats(network) + floats(generator)
         self.averages = floats(self.teacher) + floats(copy.deepcopy(generator))
-        weights = [p for p in network.parameters() if p.dim() >= 2]
+        level = [] if self.level is None else [p for p in self.level.parameters() if p.dim() >= 2]
+        own = {id(p) for p in level}
+        weights = [p for p in network.parameters() if p.dim() >= 2 and id(p) not in own]
         others = [p for p in network.parameters() if p.dim() < 2]
-        decayed = {"params": weights, "weight_decay": WEIGHT_DECAY}
-        sgd = torch.optim.SGD([decayed, {"params": others}], 0.1, momentum=0.9, nesterov=True)
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": WEIGHT_DECAY},
+            {"params": level, "weight_decay": LEVEL_DECAY},
+            {"params": others},
+        ]
+        sgd = torch.optim.SGD(groups, 0.1, momentum=0.9, nesterov=True)
         self.generated_by, betas = list(generator.parameters()), (0.5, 0.999)
         adam = torch.optim.Adam(self.generated_by, 1e-3, betas, fused=True)
         self.loss_optimizer, self.generator_optimizer = sgd, adam

@@ -70,6 +70,8 @@ PAPER_TRAINING: dict[str, Any] = {
 IMAGE_TRAINING: dict[str, Any] = {
     "unlabeled_share": 0.5,
     "unlabeled_start": 0.2,
+    "generated_batch_size": 32,
+    "generator_interval": 8,
     "optimizer": "sgd",
     "schedule": "linear",
     "generator_learning_rate": 1e-3,
@@ -82,24 +84,9 @@ IMAGE_TRAINING: dict[str, Any] = {
 MANY_ROWS, MANY_ROWS_WIDTHS = 20_000, [64, 128, 256]
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
-    MANY_ROWS: {
-        "batch_size": 256,
-        "learning_rate": 0.2,
-        "generated_batch_size": 32,
-        "generator_interval": 8,
-    },
-    5_000: {
-        "batch_size": 128,
-        "learning_rate": 0.15,
-        "generated_batch_size": 32,
-        "generator_interval": 4,
-    },
-    0: {
-        "batch_size": 64,
-        "learning_rate": 0.1,
-        "generated_batch_size": 32,
-        "generator_interval": 2,
-    },
+    MANY_ROWS: {"batch_size": 256, "learning_rate": 0.2},
+    5_000: {"batch_size": 128, "learning_rate": 0.15},
+    0: {"batch_size": 64, "learning_rate": 0.1},
 }
 ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "batch_size": 128,
@@ -107,7 +94,6 @@ ROW_TRAINING: dict[str, Any] = IMAGE_TRAINING | {
     "learning_rate": 3e-3,
     "weight_decay": 1e-2,
     "generated_batch_size": 64,
-    "generator_interval": 2,
 }
 # A critic that is not bounded, beside a classifier: Adam's steps stay small where SGD's would not.
 SYSTEM_TRAINING: dict[str, Any] = {
@@ -154,7 +140,6 @@ WHOLE_NUMBERS = (
 STEP_RANGE = (200, 10_000)
 PASSES = 20
 PHOTO_SIDE = 48
-LARGE_IMAGE = 48 * 48
 PIPELINE_FILES = (".yaml", ".yml", ".json")
 SGD_NETWORKS = ("auto", "small", "wide_resnet_28_2")
 
@@ -577,9 +562,6 @@ def _training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) 
         return ROW_TRAINING
     batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
     training = IMAGE_TRAINING | batches
-    if math.prod(spec.shape[1:]) > LARGE_IMAGE:
-        # else the generator takes most of the time
-        training["generator_interval"] = max(training["generator_interval"], 4)
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Norm of the level's gradient at most. At the classifier's learning rate its two layers drove each
 # other up without bound: in one of three runs of 300 s on CIFAR-10 to NaN.
 LEVEL_GRADIENT = 0.3
+FILTER_INTERVAL = 4  # steps from one of the level to the next, at most, where it weighs the pool
 
 
 def train(
@@ -316,7 +317,10 @@ def _margins(
 ) -> Scalars:
     """Terms against generated rows: of the whole loss network, or of its level alone."""
     if _margins_on_level(state, settings):
-        if state.step % settings.generator_interval:
+        every = settings.generator_interval
+        if settings.objective.unlabeled_filter is not None:
+            every = min(every, FILTER_INTERVAL)
+        if state.step % every:
             return {}
         return level_terms(fabric, state, settings.objective, batch, fake)
     if fake is None:
