@@ -75,6 +75,7 @@ def watched(clock: Clock) -> Iterator[None]:
         (Fabric, "backward"): "backward",
         (trainer, "update_generator"): "generator",
         (trainer, "update_averages"): "optimiser",
+        (trainer, "update_generator_averages"): "optimiser",
     }
     train = fitting.train
 
