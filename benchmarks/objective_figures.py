@@ -23,7 +23,7 @@ def figures_of(groups: Mapping[tuple[str, str, str], Group]) -> dict[str, Callab
     for (study, data, budget), group in groups.items():
         shown = {name: row[0] for name, row in group.items() if "samples" in row[0]}
         kind = f"{study}_{data}_{budget}".replace(".", "_")
-        if shown and study in ("systems", "beyond"):
+        if shown and study in ("systems", "variants", "beyond"):
             draw = toy_samples if data in MIXTURES else image_samples
             found[f"samples_{kind}"] = partial(draw, shown, data)
         if study in SERIES:

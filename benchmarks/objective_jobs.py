@@ -73,10 +73,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """A question: what is asked, the arguments of `LSGAN` for each variant, and one job's work.
+    """A question: what is asked, the arguments of each variant's estimator, and one job's work.
 
-    `settings` gives all arguments of a job's `LSGAN`, with those of its data. `run` takes the job,
-    the arguments of its variant and the command line's options, and returns numbers for JSON.
+    `settings` gives all arguments of a job's estimator, with those of its data. `run` takes the
+    job, the arguments of its variant and the command line's options, and returns numbers for JSON.
     `toys` are the data sets that need no file.
     """
 

@@ -1,23 +1,38 @@
-"""The studies of the benchmark of objectives: their variants, and the work of one job."""
+"""The studies of the benchmark of objectives, and the work of one job."""
 
 import argparse
 import base64
-import itertools
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from objective_classifiers import classifier_settings, classify
 from objective_images import extractor, image_data, image_measures
 from objective_jobs import Job, Study
+from objective_parts import step_parts
 from objective_toys import MIXTURES, N_KEPT, N_SAMPLES, TOYS, line_distance, modes
+from objective_variants import (
+    BEYOND,
+    CLASSIFIERS,
+    CONSISTENCY,
+    CRITICS,
+    GENERALISATION,
+    LEAST_SQUARES,
+    PARTED,
+    PENALTIES,
+    RESILIENCE,
+    SYSTEMS,
+    VARIANTS,
+    WITHOUT_GENERATOR_STEP,
+    Arguments,
+)
 
 from clsgan import LSGAN
 from clsgan.data import ImageData
 
 Array = NDArray[Any]
-Arguments = dict[str, Any]
 
 # The same networks and optimiser for all systems: MLPs and Adam (0.5, 0.999) whose rate falls to 0.
 TOY: Arguments = {
@@ -42,95 +57,9 @@ IMAGES: Arguments = {
     "learning_rate": 5e-4,
     "generator_learning_rate": 5e-4,
 }
-# The generator of Table 1 of the LS-GAN paper, for its batch norm.
-WITH_BATCH_NORM: Arguments = {"generator": "paper", "generator_options": {"norm": True}}
 N_PICTURES, N_SERIES = 20, 200
 N_TRAINED = 300  # rows of the study of generalisation: few, so that the loss network can learn them
 SHARE_REPEATS = 3
-
-PLAIN: Arguments = {"penalty": None, "critic_steps": 1}
-DECAY: Arguments = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
-SYSTEMS: dict[str, Arguments] = {
-    "ls_gan": {"objective": "ls_gan"},
-    "ls_gan_1step": {"objective": "ls_gan", "critic_steps": 1},
-    "ls_gan_weight_decay": {"objective": "ls_gan", **PLAIN, **DECAY},
-    "gls_gan": {"objective": "gls_gan"},
-    "gls_gan_elu": {"objective": "gls_gan", "objective_options": {"cost": "elu"}},
-    "wgan": {"objective": "wgan"},
-    "wgan_gp": {"objective": "wgan_gp"},
-    "least_squares": {"objective": "least_squares"},
-    "lipschitz_gan": {"objective": "lipschitz_gan"},
-    "lipschitz_gan_x": {"objective": "lipschitz_gan", "objective_options": {"phi": "x"}},
-    "beyond": {"objective": "beyond"},
-    "rasgan": {"objective": "relativistic"},
-    "non_saturating": {"objective": "non_saturating"},
-    "hinge": {"objective": "hinge"},
-}
-RESILIENCE = {
-    f"{name}-{norm}-{steps}": {
-        **WITH_BATCH_NORM,
-        "objective": name,
-        "generator_options": {"norm": norm == "norm"},
-        "critic_steps": steps,
-        "log_gradients": True,
-    }
-    for name, norm, steps in itertools.product(
-        ("ls_gan", "gls_gan", "non_saturating"), ("norm", "none"), (1, 3, 5)
-    )
-}
-NORMS = {"norm": (True, True), "none_in_g": (False, True), "none": (False, False)}
-LEAST_SQUARES = {
-    f"{name}-{norm}-{optimizer}": {
-        **WITH_BATCH_NORM,
-        "objective": name,
-        "generator_options": {"norm": NORMS[norm][0]},
-        "loss_network_options": {"norm": NORMS[norm][1]},
-        "optimizer": optimizer,
-    }
-    for name, norm, optimizer in itertools.product(
-        ("least_squares", "non_saturating"), NORMS, ("adam", "rmsprop")
-    )
-}
-KINDS = ("expected_distance", "distance_of_expectations")
-BEYOND = {
-    kind: {"objective": "beyond", "objective_options": {"critic": "bce", "kind": kind}}
-    for kind in (*KINDS, *(f"{kind}_to_label" for kind in KINDS))
-} | {name: SYSTEMS[name] for name in ("non_saturating", "wgan_gp")}
-CRITICS = {
-    f"lipschitz_gan_{phi}": {"objective": "lipschitz_gan", "objective_options": {"phi": phi}}
-    for phi in ("x", "exp", "log_sigmoid", "sqrt")
-} | {"wgan_gp": SYSTEMS["wgan_gp"]}
-GENERALISATION: dict[str, Arguments] = {
-    "none": {"penalty": None},
-    "weight_decay": {"penalty": None, **DECAY},
-    "direct": {"penalty": "direct"},
-    "gp": {},
-    "max": {"penalty": "max"},
-    "spectral_norm": {"penalty": None, "spectral_norm": True},
-}
-# The margin is the distance itself: with a gradient penalty at 1 the loss network can just keep it.
-# The penalty grows with lambda, or it would lose to the hinge.
-CONSISTENCY = {
-    f"lambda={weight:g}": {
-        "objective_options": {"hinge_weight": weight, "output": "absolute"},
-        "margin_scale": 1.0,
-        "penalty_weight": 10 * max(weight, 1.0),
-    }
-    for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-}
-WITHOUT_GENERATOR_STEP = "without the generator's step"
-PENALTIES: dict[str, Arguments] = {
-    WITHOUT_GENERATOR_STEP: {"critic_steps": 10**6},
-    "weight decay": DECAY,
-    "clipping": {"clip": 0.1},
-    "spectral norm": {"spectral_norm": True},
-    "direct": {"penalty": "direct"},
-    "direct, squared": {"penalty": "direct_squared"},
-    "gp": {"penalty": "gp"},
-    "gp, one-sided": {"penalty": "gp", "one_sided": True},
-    "max": {"penalty": "max"},
-    "max, buffer of 16": {"penalty": "max", "steepest_buffer": 16},
-}
 
 
 def settings_of(job: Job, arguments: Mapping[str, Any]) -> Arguments:
@@ -262,10 +191,27 @@ def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[s
     return facts | {"measures": {"terms": terms}, "repeats": seconds}
 
 
+def part(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and share of each part of a step."""
+    settings = settings_of(job, arguments)
+    parts = step_parts(settings, load(job, options)[0], SHARE_REPEATS)
+    facts = {"config": settings, "steps": job.steps, "seconds": None}
+    return facts | {"measures": {"parts": parts}}
+
+
 MIXED = tuple(MIXTURES)
 STUDIES: dict[str, Study] = {
     "systems": Study(
         "Every system, on the same networks and data", SYSTEMS, settings_of, compare, MIXED
+    ),
+    "variants": Study(
+        "The other forms that the papers print", VARIANTS, settings_of, compare, MIXED
+    ),
+    "classifiers": Study(
+        "As a classifier: 100 labels, the rest of the training rows without",
+        CLASSIFIERS,
+        classifier_settings,
+        classify,
     ),
     "resilience": Study(
         "Batch norm removed from the generator; 1, 3, 5 steps of the loss network for each of G",
@@ -304,4 +250,5 @@ STUDIES: dict[str, Study] = {
     "shares": Study(
         "What penalties cost", {"hinge": {"objective": "hinge"}}, settings_of, share, MIXED
     ),
+    "parts": Study("Where the time of a step goes", PARTED, settings_of, part, MIXED),
 }

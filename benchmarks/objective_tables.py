@@ -7,29 +7,26 @@ Everything stands in the JSON files of `objectives.py`. Results that do not belo
 arguments under one name, another extractor on one data set) are refused.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import stdev
 from typing import Any
 
 from jobs import ROOT
 from objective_figures import figures_of
 from objective_jobs import RESULTS, Job, comparable
+from objective_parts import PARTS
+from objective_rows import COST, Group, Result, Row, best_of, cost, spread, values
 from objective_studies import STUDIES
-from tables import facts, placed, table
+from tables import facts, table, write_page
 
 from clsgan.objectives import SYSTEMS, is_chi_squared
-from clsgan.run_folder import read_json, write_bytes
+from clsgan.run_folder import read_json
 
 BEGIN, END = "<!-- objectives:begin -->", "<!-- objectives:end -->"
 PAGE = ROOT / "docs" / "objective-benchmarks.md"
 FIGURES = "figures"
 
-Result = dict[str, Any]
-Row = list[Result]  # the seeds of one line
-Group = dict[str, Row]  # the variants of a study on one data set for one budget
 Key = tuple[str, str, str]  # study, data, budget
 
 
@@ -73,52 +70,6 @@ def check(groups: dict[Key, Group]) -> None:
                 used = result["measures"].get("extractor")
                 if used and yardsticks.setdefault(key[1], used)["sha256"] != used["sha256"]:
                     raise ValueError(f"results on {key[1]} had different extractors")
-
-
-NOTHING = ("modes", "good")  # measures that are 0 of a run that diverged
-
-
-def values(row: Row, *path: str) -> list[float]:
-    """A measure of every seed that has it: one that diverged covers nothing, and has no other."""
-    nothing = dict.fromkeys(NOTHING, 0.0)
-    found: list[Any] = [nothing if "diverged" in result else result["measures"] for result in row]
-    for key in path:
-        found = [part[key] for part in found if part and part.get(key) is not None]
-    return [float(value) for value in found]
-
-
-def spread(numbers: Sequence[float], form: str) -> str:
-    if not numbers:
-        return ""
-    return f"{mean(numbers):{form}}" + (f" ± {stdev(numbers):{form}}" if len(numbers) > 1 else "")
-
-
-def cost(row: Row) -> list[str]:
-    """Seeds, those that diverged, steps and seconds."""
-    ran = [result for result in row if "diverged" not in result]
-    steps, seconds = ([r[key] for r in ran if r[key] is not None] for key in ("steps", "seconds"))
-    times = [f"{mean(part):,.0f}" if part else "" for part in (steps, seconds)]
-    return [str(len(row)), str(len(row) - len(ran) or ""), *times]
-
-
-COST = ["seeds", "diverged", "steps", "fit, s"]
-
-
-def best_of(group: Group, path: Sequence[str], lower: bool) -> set[str]:
-    """The variant of the best mean, and those within one standard deviation of it.
-
-    One of which a seed diverged is not among them.
-    """
-    stable = {n: row for n, row in group.items() if not any("diverged" in r for r in row)}
-    found = {name: values(row, *path) for name, row in stable.items()}
-    found = {name: numbers for name, numbers in found.items() if numbers}
-    if not found:
-        return set()
-    sign = 1 if lower else -1
-    best = min(found, key=lambda name: sign * mean(found[name]))
-    reach = stdev(found[best]) if len(found[best]) > 1 else 0.0
-    limit = sign * mean(found[best]) + reach
-    return {name for name, numbers in found.items() if sign * mean(numbers) <= limit}
 
 
 def compared(group: Group) -> str:
@@ -181,13 +132,13 @@ def drift_of(result: Result) -> float:
 
 def generalised(group: Group) -> str:
     lines = [
-        [f"`{name}`", *(spread(values(row, part), ".3f") for part in PARTS), *cost(row)]
+        [f"`{name}`", *(spread(values(row, part), ".3f") for part in OF_ROWS), *cost(row)]
         for name, row in group.items()
     ]
-    return table(["control", *(part.replace("_", " ") for part in PARTS), *COST], lines)
+    return table(["control", *(part.replace("_", " ") for part in OF_ROWS), *COST], lines)
 
 
-PARTS = ("train", "held_out", "generated", "gap", "relative_gap")
+OF_ROWS = ("train", "held_out", "generated", "gap", "relative_gap")
 
 
 def consistent(group: Group) -> str:
@@ -214,7 +165,46 @@ def shares(group: Group) -> str:
     return table(["control", "ms a step", "share of the step"], lines)
 
 
+def step_parts(group: Group) -> str:
+    """The share of a step that each part of it takes, a system a column."""
+    named = [f"`{name}`, ms and share" for name in group]
+    lines = []
+    for part, title in PARTS.items():
+        cells = [
+            (values(row, "parts", part, "seconds"), values(row, "parts", part, "share"))
+            for row in group.values()
+        ]
+        shown = [f"{spread([1000 * s for s in ms], '.2f')}, {spread(p, '.0%')}" for ms, p in cells]
+        lines.append([title, *shown])
+    return table(["part", *named], lines)
+
+
+def classified(group: Group) -> str:
+    """One line a system: its test error as a classifier; the lowest in bold."""
+    check_splits(group)
+    best = best_of(group, ("error",), lower=True)
+    lines = []
+    for name, row in group.items():
+        error = spread(values(row, "error"), ".2%")
+        calibration = spread(values(row, "expected_calibration_error"), ".2%")
+        lines.append(
+            [f"`{name}`", f"**{error}**" if name in best else error, calibration, *cost(row)]
+        )
+    return table(["system", "test error", "calibration error", *COST], lines)
+
+
+def check_splits(group: Group) -> None:
+    """Refuse systems that had other labeled rows with the same seed."""
+    hashes: dict[str, str] = {}
+    for result in (result for row in group.values() for result in row):
+        split = result["split"]
+        if hashes.setdefault(split["name"], split["hash"]) != split["hash"]:
+            raise ValueError(f"results of {split['name']} had different labeled rows")
+
+
 TABLES: dict[str, Callable[[Group], str]] = {
+    "classifiers": classified,
+    "parts": step_parts,
     "critics": critics,
     "generalisation": generalised,
     "consistency": consistent,
@@ -222,7 +212,7 @@ TABLES: dict[str, Callable[[Group], str]] = {
 }
 
 
-def whole(results: Sequence[Result], figures: Iterable[str] = ()) -> str:
+def whole(results: Sequence[Result]) -> str:
     """The tables of every study, each under its question, then the pictures."""
     parts, study = [], ""
     for key, group in groups_of(results).items():
@@ -232,7 +222,7 @@ def whole(results: Sequence[Result], figures: Iterable[str] = ()) -> str:
         parts += [f"### `{key[1]}`, {key[2]}", TABLES.get(study, compared)(group)]
     if parts:
         parts += [yardsticks(results), facts([results])]
-        parts += [f"![{name}]({FIGURES}/{name}.png)" for name in figures]
+        parts += [f"![{Path(path).stem}]({path})" for path in pictures(results)]
     return "\n\n".join(part for part in parts if part) or "No result yet."
 
 
@@ -250,29 +240,17 @@ def yardsticks(results: Iterable[Result]) -> str:
     return f"Extractors: {'; '.join(names)}." if names else ""
 
 
+def pictures(results: Sequence[Result]) -> dict[str, Callable[[], bytes]]:
+    """What draws each picture of the page, by its path from there."""
+    made = figures_of(groups_of(results))
+    return {f"{FIGURES}/{name}.png": draw for name, draw in made.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
-    options = parser.parse_args(argv)
-    try:
-        results = read_results(options.results)
-        made = figures_of(groups_of(results))
-        page = placed(options.page, whole(results, made), BEGIN, END)
-        stale = page != options.page.read_text(encoding="utf-8")
-        if stale and not options.check:
-            (options.page.parent / FIGURES).mkdir(exist_ok=True)
-            for name, draw in made.items():
-                write_bytes(options.page.parent / FIGURES / f"{name}.png", draw())
-            write_bytes(options.page, page.encode())
-    except (ValueError, OSError) as problem:
-        print(f"objective_tables: {problem}", file=sys.stderr)
-        return 1
-    if stale:
-        done = "is not up to date" if options.check else "written"
-        print(f"{options.page} {done}", file=sys.stderr)
-    return 1 if stale and options.check else 0
+    description, markers = __doc__.splitlines()[0], (BEGIN, END)
+    return write_page(
+        argv, "objective_tables", description, RESULTS, PAGE, markers, whole, read_results, pictures
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ belong together (another split or other arguments under one name) are refused.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import mean, stdev
@@ -216,17 +216,27 @@ def write_page(
     page: Path,
     markers: tuple[str, str],
     make: Callable[[list[Result]], str],
+    read: Callable[[Path], list[Result]] = read_results,
+    pictures: Callable[[list[Result]], Mapping[str, Callable[[], bytes]]] = lambda results: {},
 ) -> int:
-    """The command of a script that writes one page."""
+    """The command of a script that writes one page.
+
+    `pictures` gives those of the page, by their path from it; they are drawn when it is written.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--results", type=Path, default=folder)
     parser.add_argument("--page", type=Path, default=page)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
     options = parser.parse_args(argv)
     try:
-        text = placed(options.page, make(read_results(options.results)), *markers)
+        results = read(options.results)
+        text = placed(options.page, make(results), *markers)
         stale = text != options.page.read_text(encoding="utf-8")
         if stale and not options.check:
+            for name, draw in pictures(results).items():
+                path = options.page.parent / name
+                path.parent.mkdir(exist_ok=True)
+                write_bytes(path, draw())
             write_bytes(options.page, text.encode())
     except (ValueError, OSError) as problem:
         print(f"{name}: {problem}", file=sys.stderr)

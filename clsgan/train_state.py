@@ -121,7 +121,7 @@ def set_learning_rates(state: TrainState, settings: Settings, progress: float, n
 
 
 def update_averages(state: TrainState) -> None:
-    """Blend the weights after a step into the running averages.
+    """Blend the loss network's weights and statistics after a step into their running averages.
 
     Parameters
     ----------
@@ -132,6 +132,20 @@ def update_averages(state: TrainState) -> None:
     See `clsgan.trainer.train`.
     """
     state.average_loss_network.update_parameters(state.loss_network.module)
+
+
+def update_generator_averages(state: TrainState) -> None:
+    """Blend the generator's weights and statistics after a step into their running averages.
+
+    Parameters
+    ----------
+    state : TrainState
+        Without a generator nothing is done.
+
+    Examples
+    --------
+    See `clsgan.trainer.train`.
+    """
     if state.average_generator is not None:
         state.average_generator.update_parameters(state.generator.module)
 

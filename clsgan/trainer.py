@@ -27,7 +27,12 @@ from clsgan.terms import (
     margin_weights,
 )
 from clsgan.threads import ThreadTuner
-from clsgan.train_state import TrainState, set_learning_rates, update_averages
+from clsgan.train_state import (
+    TrainState,
+    set_learning_rates,
+    update_averages,
+    update_generator_averages,
+)
 from clsgan.unlabeled_terms import KEPT, unlabeled_term
 
 if TYPE_CHECKING:
@@ -126,6 +131,9 @@ def _update_both(
         undo_step(state, before)
         state.skipped.skip(kind, state.step + 1, str(error))
         return {}
+    # a system's generator is averaged over its own steps; beside the margins, over all of them
+    if learns or settings.objective.system is None:
+        update_generator_averages(state)
     update_averages(state)
     state.skipped.take(kind)
     return scalars

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from clsgan import LSGAN
-from clsgan.defaults import resolve_density_settings
+from clsgan import LSGAN, CLSGANClassifier
+from clsgan.defaults import resolve_density_settings, resolve_settings
 from clsgan.inputs import InputSpec
 from clsgan.run_folder import read_json, write_json
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PAGE = "before\n<!-- objectives:begin -->\n<!-- objectives:end -->\nafter\n"
-NAMES = ("jobs", "images", "toys", "studies", "tables", "figures")
+NAMES = ("jobs", "images", "toys", "classifiers", "parts", "studies", "tables", "figures")
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,10 @@ def small(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.studies, "TOY", parts.studies.TOY | toy)
     monkeypatch.setattr(parts.studies, "IMAGES", parts.studies.IMAGES | images)
     monkeypatch.setattr(parts.studies, "SHARE_REPEATS", 1)
+    classifier = {"loss_network_options": {"widths": (8, 8, 8)}, "batch_size": 8}
+    monkeypatch.setattr(
+        parts.classifiers, "CLASSIFIER", parts.classifiers.CLASSIFIER | images | classifier
+    )
     monkeypatch.setattr(parts.images, "WIDTHS", (8, 8, 8))
     monkeypatch.setattr(parts.images, "N_RECONSTRUCTED", 4)
     monkeypatch.setattr(parts.images, "RECONSTRUCTION", {"steps": 2, "restarts": 1})
@@ -68,13 +72,23 @@ def test_every_variant_is_valid_on_every_data_and_differs_from_the_others(parts:
         for variant, given in study.variants.items():
             data = study.toys[0] if study.toys else "digits"
             job = parts.jobs.Job(name, data, variant, 0, 10)
-            params = LSGAN(**parts.studies.settings_of(job, given)).all_params()
-            resolved = resolve_density_settings(params, spec)
+            if name == "classifiers":
+                params = CLSGANClassifier(**study.settings(job, given)).get_params()
+                resolved = resolve_settings(params, spec, 1297)
+            else:
+                params = LSGAN(**study.settings(job, given)).all_params()
+                resolved = resolve_density_settings(params, spec)
             networks = [params[f"{part}_options"] for part in ("loss_network", "generator")]
             seen.append((resolved, networks))
             assert seen.count(seen[-1]) == 1, (name, variant)
+    names = set(importlib_systems())
     variants = parts.studies.STUDIES["systems"].variants
-    assert {given["objective"] for given in variants.values()} == set(importlib_systems())
+    assert {given["objective"] for given in variants.values()} == names
+    variants = parts.studies.STUDIES["classifiers"].variants
+    named = {given["objective"] for given in variants.values() if "objective" in given}
+    assert named == names | {"cls_gan"}
+    lacking = parts.studies.VARIANTS.values()
+    assert not [given for given in lacking if given in parts.studies.SYSTEMS.values()]
 
 
 def importlib_systems() -> Any:
@@ -157,6 +171,79 @@ def test_studies_of_their_own_measure_what_they_ask(work: Any) -> None:
     assert terms["none"]["share"] == 0 and terms["gp"]["share"] < 1 and len(terms) == 11
 
 
+@pytest.mark.usefixtures("small")
+def test_a_classifier_is_tested_on_rows_that_it_was_not_trained_on(
+    work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    fit = CLSGANClassifier.fit
+
+    def spy(self: Any, X: Any, y: Any, X_unlab: Any = None) -> Any:
+        seen.append((np.concatenate([X, X_unlab]), y))
+        return fit(self, X, y, X_unlab)
+
+    monkeypatch.setattr(CLSGANClassifier, "fit", spy)
+    results = [work("classifiers", "digits", name, steps=2) for name in ("supervised", "wgan_gp")]
+    data = parts.images.image_data("digits", None)
+    for (trained, y), result in zip(seen, results, strict=True):
+        assert (len(y), len(trained)) == (100, len(data.x_train))
+        assert sorted(map(bytes, trained)) == sorted(map(bytes, data.x_train))
+        assert result["measures"]["n_test"] == len(data.x_test) == 500
+        assert 0 <= result["measures"]["error"] <= 1 and result["steps"] == 2
+    first, second = (result["split"] for result in results)
+    assert first == second and first["n_labeled"] + first["n_unlabeled"] == len(data.x_train)
+    rows = [result | {"job": parts.jobs.Job(**result["job"])} for result in results]
+    text = parts.tables.whole(rows)
+    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    assert list(line) == ["supervised", "wgan_gp"] and text.count("**") == 2
+    assert f"{results[1]['measures']['error']:.2%}" in line["wgan_gp"]
+    rows[1]["split"] = rows[1]["split"] | {"hash": "other"}
+    with pytest.raises(ValueError, match="different labeled rows"):
+        parts.tables.whole(rows)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_classifier_that_diverges_is_a_result(
+    work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parts.classifiers.CLASSIFIER, "learning_rate", 1e30)
+    result = work("classifiers", "digits", "hinge", steps=30)
+    assert "at step" in result["diverged"] and result["measures"] == {}
+    assert "| 1 | 1 |" in parts.tables.whole([result | {"job": parts.jobs.Job(**result["job"])}])
+
+
+@pytest.mark.usefixtures("small")
+def test_the_parts_of_a_step_make_up_the_whole_of_it(work: Any, parts: Any) -> None:
+    results = [work("parts", "ring8", name, steps=10) for name in ("wgan_gp", "hinge")]
+    for result in results:
+        found = result["measures"]["parts"]
+        assert list(found) == list(parts.parts.PARTS)
+        assert sum(part["share"] for part in found.values()) == pytest.approx(1)
+        for name in ("rows", "generated", "forward", "critic", "backward", "generator", "rest"):
+            assert found[name]["seconds"] > 0, name
+    with_penalty, without = (result["measures"]["parts"] for result in results)
+    assert with_penalty["penalty"]["share"] > 10 * without["penalty"]["share"]
+    rows = [result | {"job": parts.jobs.Job(**result["job"])} for result in results]
+    text = parts.tables.whole(rows)
+    assert "| penalty: forward and double backward |" in text and "`wgan_gp`, ms and" in text
+
+
+def test_the_time_of_a_part_within_another_is_counted_once(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 1.0, 3.0, 7.0, 8.0, 10.0])
+    monkeypatch.setattr(parts.parts, "perf_counter", lambda: next(now))
+    clock = parts.parts.Clock()
+    clock.enter("rest")  # 0
+    clock.enter("generator")  # 1
+    clock.enter("backward")  # 3: of the generator's step
+    clock.leave()  # 7
+    clock.leave()  # 8
+    clock.leave()  # 10
+    spent = {name: seconds for name, seconds in clock.seconds.items() if seconds}
+    assert spent == {"rest": 3.0, "generator": 7.0}
+
+
 def test_a_run_that_diverges_is_a_result(
     work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +262,7 @@ def test_the_plan_is_valid_fits_in_its_time_and_starts_with_the_toys(
     assert parts.script.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     hours = float(lines[-1].split("about ")[1].split()[0])
-    assert 0 < hours <= 5 and "grid25" in lines[70]
+    assert 0 < hours <= 6 and "grid25" in lines[70]
     entries = OmegaConf.load(plan)
     assert {entry.study for entry in entries} == set(parts.studies.STUDIES)
     large = [entry.data not in {"digits", *parts.toys.TOYS} for entry in entries]

@@ -19,7 +19,12 @@ from clsgan.defaults import choose_network_options, resolve_settings
 from clsgan.devices import make_fabric
 from clsgan.inputs import InputSpec
 from clsgan.streams import Batch
-from clsgan.train_state import prepare_state, set_learning_rates, update_averages
+from clsgan.train_state import (
+    prepare_state,
+    set_learning_rates,
+    update_averages,
+    update_generator_averages,
+)
 from clsgan.trainer import update_generator, update_loss_network
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -177,6 +182,7 @@ def trained(start: Any, batches: list[Any], prior: torch.Tensor) -> Any:
         if made is not None:
             update_generator(*given)
         update_averages(state)
+        update_generator_averages(state)
         state.step += 1
     return state
 

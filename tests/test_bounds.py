@@ -11,9 +11,9 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from clsgan import bounds
+from clsgan import LSGAN, bounds
 from clsgan.bounds import OptimalLosses, optimal_losses
-from clsgan.objectives import loss_sensitive_critic, pixel_margin
+from clsgan.objectives import pixel_margin
 
 Points = tuple[np.ndarray, np.ndarray]
 
@@ -195,11 +195,11 @@ def test_images_and_numbers_are_points() -> None:
 
 
 class LipschitzNetwork(nn.Module):
-    """An MLP that is kappa-Lipschitz in the L1 norm and >= 0 by construction.
+    """An MLP that is kappa-Lipschitz in the L1 norm by construction.
 
     Entries of the first matrix are clipped to [-1, 1] (L1 to maximum norm), rows of the others to
-    an L1 norm of at most 1 (maximum norm to maximum norm); sorting units and taking the absolute
-    value stretch nothing. Such networks come near any Lipschitz function (Anil et al. 2019).
+    an L1 norm of at most 1 (maximum norm to maximum norm); sorting units stretches nothing. Such
+    networks come near any Lipschitz function (Anil et al. 2019).
     """
 
     def __init__(self, dim: int, kappa: float, seed: int, width: int = 32) -> None:
@@ -207,7 +207,7 @@ class LipschitzNetwork(nn.Module):
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator, dtype=torch.float64)
+            return torch.randn(shape, generator=generator)
 
         self.kappa = kappa
         self.first, self.shift = nn.Parameter(normal(width, dim)), nn.Parameter(2 * normal(width))
@@ -219,24 +219,49 @@ class LipschitzNetwork(nn.Module):
         for weight in (self.second, self.last):
             x = x.view(len(x), -1, 8).sort(dim=2).values.flatten(1)
             x = x @ (weight / weight.abs().sum(dim=1, keepdim=True).clamp(min=1)).T
-        return self.kappa * (x.squeeze(1) + self.bias).abs()
+        return self.kappa * (x + self.bias)
 
 
-def train_critic(network: nn.Module, real: Tensor, fake: Tensor, weight: float) -> float:
-    """LS-GAN's critic objective on all pairs, minimised by Adam; its last value."""
-    n, m = len(real), len(fake)
-    pairs = real.repeat_interleave(m, dim=0), fake.repeat(n, 1)
-    margin = pixel_margin(*pairs, scale=real.shape[1])  # a sum of absolute differences
-    optimizer = torch.optim.Adam(network.parameters())
-    for step in range(800):
-        optimizer.param_groups[0]["lr"] = 0.03 * (1 - step / 800)
-        l_real, l_fake = network(real), network(fake)
-        hinge = loss_sensitive_critic(l_real.repeat_interleave(m), l_fake.repeat(n), margin)
-        total = l_real.mean() + weight * hinge.mean()
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-    return total.item()
+class FixedPoints(nn.Module):
+    """A generator of the same points again and again, whatever the noise."""
+
+    def __init__(self, points: np.ndarray) -> None:
+        super().__init__()
+        self.points = nn.Parameter(torch.from_numpy(points).float())
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.points[torch.arange(len(z)) % len(self.points)]
+
+
+def trained(
+    network: nn.Module, real: np.ndarray, fake: np.ndarray, weight: float, steps: int
+) -> LSGAN:
+    """LS-GAN's critic on all pairs of the points, by the package's own loop.
+
+    A batch has every point equally often, and the run ends before the generator takes a step. The
+    network's absolute value keeps the losses >= 0 and stretches nothing.
+    """
+    options = {"pairs": "all", "output": "absolute", "hinge_weight": weight}
+    model = LSGAN(
+        "ls_gan",
+        objective_options=options,
+        margin_scale=real.shape[1],  # a sum of absolute differences
+        penalty=None,
+        critic_steps=steps + 1,
+        loss_network=network,
+        generator=FixedPoints(fake),
+        latent_dim=1,
+        batch_size=len(real) * len(fake),
+        max_steps=steps,
+        optimizer="adam",
+        schedule="linear",
+        learning_rate=0.03,
+        average_decay=0.0,
+        accelerator="cpu",
+        precision="32",
+        random_state=0,
+    )
+    return model.fit(real)
 
 
 def spread_of_the_optimum(real: np.ndarray, fake: np.ndarray, kappa: float, weight: float) -> float:
@@ -254,39 +279,42 @@ def spread_of_the_optimum(real: np.ndarray, fake: np.ndarray, kappa: float, weig
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "dim", "kappa", "seed"),
-    [(4, 3, 1, 1.0, 0), (4, 3, 1, 0.5, 2), (2, 2, 2, 1.0, 0)],
+    ("n", "m", "dim", "kappa", "seed", "steps", "tolerance"),
+    [(4, 3, 1, 1.0, 1, 400, 0.01), (4, 3, 1, 0.5, 2, 400, 0.01), (2, 2, 2, 1.0, 0, 800, 0.03)],
 )
-def test_a_trained_network_lies_between_the_bounds(
-    n: int, m: int, dim: int, kappa: float, seed: int
+def test_a_network_trained_by_ls_gan_lies_between_the_bounds(
+    n: int, m: int, dim: int, kappa: float, seed: int, steps: int, tolerance: float
 ) -> None:
-    """Within 0.01 at 400 points; losses reach 1.6 to 4.3, and the untrained network is 0.3 off.
+    """At 400 points, within 0.01 of losses up to 1.9 and 3.5, and 0.03 of up to 9.8 (untrained: 1).
 
     The theorem asks for a loss function that is kappa-Lipschitz in the program's metric, >= 0 and
     optimal; its losses at the data are the program's where that has one solution, as is common for
-    kappa <= 1 only. All of it is checked here, the optimum to 0.01 of the objective: training that
+    kappa <= 1 only. All of it is checked here, the optimum to the same tolerance: training that
     stops in a local optimum, as it does on other toy sets, is no case for the theorem.
     """
     real, fake = cloud(n, m, dim, seed)
+    # in the units of the loop, so that it leaves them as they are
+    real, fake = ((part - real.mean(axis=0)) / real.std(axis=0) for part in (real, fake))
     best = optimal_losses(real, fake, kappa, hinge_weight=2.0)
     assert spread_of_the_optimum(real, fake, kappa, 2.0) < 1e-5
     x = np.random.default_rng(seed).uniform(-3, 4, size=(400, dim))
     lower, upper = best.lower_bound(x), best.upper_bound(x)
     assert (upper - lower).max() > 0.5
 
-    def losses_and_distance_outside() -> tuple[np.ndarray, float]:
-        with torch.no_grad():
-            losses = network(torch.from_numpy(x)).numpy()
-        return losses, max((lower - losses).max(), (losses - upper).max())
+    def distance_outside(losses: np.ndarray) -> float:
+        return float(max((lower - losses).max(), (losses - upper).max()))
 
     network = LipschitzNetwork(dim, kappa, seed)
-    assert losses_and_distance_outside()[1] > 0.3
-    reached = train_critic(network, torch.from_numpy(real), torch.from_numpy(fake), weight=2.0)
-    assert best.objective - 1e-9 <= reached < best.objective + 0.01
-    losses, outside = losses_and_distance_outside()
+    with torch.no_grad():
+        assert distance_outside(network(torch.from_numpy(x).float())[:, 0].abs().numpy()) > 1
+    model = trained(network, real, fake, weight=2.0, steps=steps)
+    losses = -model.score_samples(x)
+    reached = objective(-model.score_samples(np.concatenate([real, fake])), real, fake, weight=2.0)
+    assert best.objective - 1e-4 <= reached < best.objective + tolerance
+    np.testing.assert_allclose(model.generator_.points.detach().numpy(), fake, rtol=1e-5)
     gaps = np.abs(x[:, None] - x).sum(axis=2)
-    assert (np.abs(losses[:, None] - losses) <= kappa * gaps + 1e-9).all() and losses.min() >= 0
-    assert outside < 0.01
+    assert (np.abs(losses[:, None] - losses) <= kappa * gaps + 1e-4).all() and losses.min() >= 0
+    assert distance_outside(losses) < tolerance
 
 
 # --- bad input

@@ -11,7 +11,7 @@ import pytest
 import torch
 from loop_runs import changed, draw, loss_step, snapshot
 
-from clsgan import trainer
+from clsgan import critic_terms, trainer
 from clsgan.freezing import frozen_statistics
 from clsgan.networks import level_of
 from clsgan.runlog import RunLog
@@ -224,6 +224,36 @@ def test_the_averages_follow_their_formula(make_run, monkeypatch):
         assert np.allclose(average.tolist(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("objective", "changes", "learned"),
+    [("wgan_gp", {"critic_steps": 3}, [2, 5]), ("default", {"generator_interval": 3}, range(7))],
+)
+def test_a_systems_generator_is_averaged_over_its_own_steps(
+    objective, changes, learned, make_run, monkeypatch
+):
+    run = make_run(objective=objective, average_decay=0.2, **changes)
+    generator, seen = run.state.generator.module, []
+    name = next(n for n, p in generator.named_parameters() if p.dim() == 1)
+    update = trainer.update_averages
+
+    def spy(*args, **kwargs):
+        seen.append(generator.state_dict()[name].double().tolist())
+        return update(*args, **kwargs)
+
+    monkeypatch.setattr(trainer, "update_averages", spy)
+    run_training(run, 7)
+    assert run.state.average_generator.n_averaged == len(learned)
+    assert run.state.average_loss_network.n_averaged == 7
+    expected = seen[learned[0]]
+    for t, step in enumerate(learned[1:], 1):
+        decay = min(0.2, (1 + t) / (10 + t))
+        expected = [
+            decay * old + (1 - decay) * new for old, new in zip(expected, seen[step], strict=True)
+        ]
+    average = run.state.average_generator.module.state_dict()[name]
+    assert np.allclose(average.tolist(), expected, atol=1e-6)
+
+
 def test_learning_rates_follow_the_schedule(make_run, monkeypatch):
     run = make_run(learning_rate=0.5, generator_learning_rate=0.01)
     rates = []
@@ -267,6 +297,56 @@ def test_the_generator_takes_part_at_its_interval(make_run, monkeypatch):
     monkeypatch.setattr(trainer, "update_generator", spy)
     run_training(run, 7)
     assert steps == [0, 3, 6]
+
+
+# Forward passes that a step costs: two of the wrapped loss network, on real and on generated rows;
+# of the plain one, in two steps, one for a penalty and one or two for the generator's part.
+STEP_COSTS = [
+    ("hinge", {}, [1, 1], 0),
+    ("relativistic", {}, [2, 2], 0),  # the generator's part compares with real rows
+    ("wgan_gp", {"critic_steps": 1}, [2, 2], 1),
+    ("wgan_gp", {"critic_steps": 2}, [1, 2], 1),
+    ("lipschitz_gan", {"critic_steps": 1, "steepest_buffer": 4}, [2, 2], 1),
+    ("hinge", {"penalty": "direct"}, [2, 2], 1),
+    ("paper", {}, [1, 1], 0),
+]
+
+
+@pytest.mark.parametrize(("objective", "changes", "plain", "penalties"), STEP_COSTS)
+def test_rows_are_generated_once_a_step_and_penalties_computed_once(
+    objective, changes, plain, penalties, make_run, monkeypatch
+):
+    run = make_run(objective=objective, **changes)
+    passes = {"generator": [], "wrapped": [], "plain": [], "penalty": []}
+
+    def count(name, module):
+        module.register_forward_pre_hook(lambda *_: passes[name].append(run.state.step))
+
+    count("generator", run.state.generator.module)
+    count("wrapped", run.state.loss_network)
+    count("plain", run.state.loss_network.module)
+    compute = dict(critic_terms.PENALTIES)
+    for name, penalty in compute.items():
+
+        def spy(*args, penalty=penalty):
+            passes["penalty"].append(run.state.step)
+            return penalty(*args)
+
+        monkeypatch.setitem(critic_terms.PENALTIES, name, spy)
+    run_training(run, 2)
+    for step, expected in enumerate(plain):
+        found = {name: steps.count(step) for name, steps in passes.items()}
+        own = found["plain"] - found["wrapped"]  # the wrapped network calls the plain one
+        assert (found["generator"], found["penalty"]) == (1, penalties)
+        assert (found["wrapped"], own) == (2, expected)
+
+
+def test_the_default_generates_once_at_its_interval(make_run):
+    run, steps = make_run(generator_interval=2), []
+    hook = run.state.generator.module.register_forward_pre_hook
+    hook(lambda *_: steps.append(run.state.step))
+    run_training(run, 4)
+    assert steps == [0, 2]
 
 
 def test_records_hold_means(make_run, monkeypatch):

@@ -2,7 +2,8 @@
 
 Scores C are *high* on real data in this module. "rsgan" compares a real row with the generated row
 of its index; the other kinds, "relativistic average", compare each row with the mean over the
-opposite rows of the batch, so that a value depends on the whole batch.
+opposite rows of the batch, so that a value depends on the whole batch. Where several processes
+train, the batch is that of each process.
 
 Shapes: ``[B]`` examples.
 """
