@@ -365,10 +365,13 @@ def test_a_link_is_not_followed(begun, tmp_path):
         begun()
 
 
-def test_a_newer_format_is_refused(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_file, "FORMAT", 0)
-    with pytest.raises(ValueError, match=r"format 1, this version of clsgan reads up to 0"):
+@pytest.mark.parametrize(("read", "advice"), [(1, "update clsgan"), (3, "start the run anew")])
+def test_another_format_is_refused(read, advice, begun, tmp_path, monkeypatch):
+    before = contents(tmp_path / "c")
+    monkeypatch.setattr(checkpoint_file, "FORMAT", read)
+    with pytest.raises(ValueError, match=rf"format 2, .* clsgan reads {read}; {advice}"):
         begun()
+    assert contents(tmp_path / "c") == before
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
