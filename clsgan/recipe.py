@@ -130,11 +130,6 @@ def summary(results: dict[str, Any]) -> str:
 def _joined_processes(config: RecipeConfig) -> tuple[int, int]:
     """Number of this process, and of all, once they can speak with each other."""
     if place()[1] > 1:
-        if config.resume:
-            raise ValueError(
-                f"resume=true goes on in one process, and there are {place()[1]}: checkpoints are "
-                "those of one process in this version"
-            )
         make_fabric(choose_device(config.estimator.get("accelerator", "auto")), "32-true")
     return place()
 
@@ -148,12 +143,10 @@ def _train_and_test(
 ) -> None:
     """From the data to the model and its test; after Ctrl-C to the model alone."""
     from_first(lambda: _write_inputs(folder, config, data))
-    rank, count = place()
-    kept: dict[str, Any] = {"log_dir": str(folder) if rank == 0 else None}
+    kept: dict[str, Any] = {"log_dir": str(folder) if place()[0] == 0 else None}
+    kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
     if config.resume:
-        remove_old_log(folder)
-    if count == 1:
-        kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
+        from_first(lambda: remove_old_log(folder))
     model = CLSGANClassifier(**arguments, **kept)
     model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
     memory = peak_memory_mb()
