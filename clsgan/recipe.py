@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from clsgan import run_folder
@@ -208,7 +209,11 @@ def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
     text = f"# {data.split} ({data.split_hash})\n# {found}\n{OmegaConf.to_yaml(resolved)}"
     run_folder.write_bytes(folder / run_folder.CONFIG, text.encode())
     run_folder.write_arrays(
-        folder / run_folder.LABELS, rows=data.labeled_rows, split=data.split, hash=data.split_hash
+        folder / run_folder.LABELS,
+        rows=data.labeled_rows,
+        split=data.split,
+        hash=data.split_hash,
+        class_names=data.named(np.unique(data.y_lab)),  # as the model's classes will be
     )
 
 
