@@ -132,8 +132,8 @@ class KeptWeights:
     >>> weight.sum().backward()
     >>> optimizer.step()
     >>> kept.put_back()
-    >>> float(weight), len(optimizer.state)
-    (0.0, 0)
+    >>> weight.tolist(), len(optimizer.state)
+    ([0.0], 0)
     """
 
     def __init__(self, optimizer: Any) -> None:

@@ -6,7 +6,6 @@ folder and writes.
 
 import time
 from collections.abc import Callable, Mapping
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +21,7 @@ from clsgan.checkpoints.file import (
 from clsgan.checkpoints.fingerprint import describe_run, differences
 from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.checkpoints.interrupts import Interrupts
+from clsgan.checkpoints.options import check_options
 from clsgan.checkpoints.parts import check_count, gather_parts, own_part
 from clsgan.checkpoints.snapshot import Index, Sitting, apply, capture
 from clsgan.processes import any_of, from_first, place
@@ -277,14 +277,9 @@ def open_checkpoints(
     Traceback (most recent call last):
     ValueError: resume=True needs checkpoint=FOLDER
     """
+    check_options(params)
     folder, every, resume = (params[key] for key in ("checkpoint", "checkpoint_every", "resume"))
-    if every is not None and (not isinstance(every, Real) or not float(every) >= 0):
-        raise ValueError(
-            f"checkpoint_every={every!r} is not valid; it is None or a number of seconds >= 0"
-        )
     if folder is None:
-        if resume:
-            raise ValueError("resume=True needs checkpoint=FOLDER")
         return None
     run = describe_run(params, data, device=device_type, number_format=precision)
     seconds = None if every is None else float(every)
