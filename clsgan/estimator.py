@@ -220,7 +220,7 @@ class CLSGANClassifier(
     n_skipped_steps_ : int
         Steps that were not taken, since a loss or a gradient was NaN or infinite.
     interrupted_ : bool
-        Whether Ctrl-C ended the run.
+        Whether Ctrl-C or SIGTERM ended the run.
     validation_error_ : float or None
     unlabeled_kept_share_ : float or None
         Mean weight that `unlabeled_filter` left to the unlabeled rows of the last steps; the run

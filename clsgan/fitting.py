@@ -77,7 +77,7 @@ class Fitted:
     precision, device_type : str
     validation_error : float or None
     interrupted : bool
-        Whether Ctrl-C ended the run.
+        Whether Ctrl-C or SIGTERM ended the run.
 
     Examples
     --------

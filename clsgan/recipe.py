@@ -59,7 +59,7 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     BlockingIOError
         Another process is working in the run folder.
     KeyboardInterrupt
-        Ctrl-C; the run folder holds the model so far and a checkpoint.
+        Ctrl-C or SIGTERM; the run folder holds the model so far and a checkpoint.
 
     Examples
     --------

@@ -165,6 +165,23 @@ def test_one_that_is_killed_ends_the_other(tmp_path: Path) -> None:
     assert f"pid: {second}" in output or "process is gone" in output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_launcher_that_is_stopped_leaves_a_model(number: int, tmp_path: Path) -> None:
+    forever = [*SMALL, "estimator.max_steps=1000000", "estimator.time_limit=null"]
+    launch = launched([*LAUNCH, "-m", "clsgan", "train", "digits", *forever, f"run={tmp_path}/a"])
+    metrics = tmp_path / "a" / "metrics.jsonl"
+    deadline = time.monotonic() + 150
+    while not metrics.exists() and time.monotonic() < deadline and launch.poll() is None:
+        time.sleep(0.2)
+    launch.send_signal(number)
+    seconds, output = timed_end(launch, time.monotonic())
+    assert launch.returncode != 0 and seconds < 30, output
+    assert (tmp_path / "a" / "model" / "model.safetensors").exists(), output
+    last = sorted((tmp_path / "a" / "checkpoint").glob("step-*"))[-1].name
+    assert output.count(f"Ctrl-C after step {int(last[5:17])};") == 2
+
+
 def rank_of(pid: str) -> str | None:
     found = re.search(rb"(?:^|\0)RANK=(\d+)\0", Path(f"/proc/{pid}/environ").read_bytes())
     return None if found is None else found[1].decode()
