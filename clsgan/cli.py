@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,22 @@ def _train(options: argparse.Namespace) -> None:
     from clsgan.processes import lost_process_explained, place
     from clsgan.recipe import run_recipe, summary
 
+    began = time.perf_counter()
     config = load_recipe(options.recipe, options.overrides)
     with lost_process_explained():
         results = run_recipe(config, verbose=0 if options.quiet else 1)
     if place()[0] == 0:
         print(summary(results))
+        if not options.quiet:
+            _print_time(time.perf_counter() - began, config.estimator.get("time_limit"))
+
+
+def _print_time(seconds: float, limit: float | None) -> None:
+    """Time of a command, beside the limit of its fit; not to where the table may be kept."""
+    text = f"{seconds:.1f} s for all of it"
+    if limit is not None:
+        text += f"; time_limit={limit:g} is for each fit, data, test and pictures come on top"
+    print(text, file=sys.stderr)
 
 
 def _recipes(options: argparse.Namespace) -> None:

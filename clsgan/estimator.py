@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from clsgan.checkpoints.run import Diverged
 from clsgan.defaults import choose_network_options, choose_views, resolve_settings
 from clsgan.devices import autocast_for
+from clsgan.early_checks import check_early
 from clsgan.fitting import Fitted, fit_networks
 from clsgan.inference import VIEWS, generate_arrays, predict_arrays
 from clsgan.inputs import InputSpec, from_nchw
@@ -219,7 +220,7 @@ class CLSGANClassifier(
     n_skipped_steps_ : int
         Steps that were not taken, since a loss or a gradient was NaN or infinite.
     interrupted_ : bool
-        Whether Ctrl-C ended the run.
+        Whether Ctrl-C or SIGTERM ended the run.
     validation_error_ : float or None
     unlabeled_kept_share_ : float or None
         Mean weight that `unlabeled_filter` left to the unlabeled rows of the last steps; the run
@@ -419,7 +420,7 @@ class CLSGANClassifier(
         started = time.perf_counter()
         params = self.get_params(deep=False)
         with kept_on_error(self):
-            data = read_training_data(X, y, X_unlab, params, self._check_rows)
+            data = read_training_data(X, y, X_unlab, params, self._check_rows, check_early)
         n_rows = len(data.labeled) + len(data.unlabeled)
         settings = resolve_settings(params, data.spec, n_rows)
         design = self._new_design(settings, data.spec, n_rows)

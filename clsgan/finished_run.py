@@ -39,7 +39,7 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
     Raises
     ------
     FileNotFoundError
-        The run folder or its data are not there.
+        The run folder or its data are not there, or the run was stopped before its test.
     ValueError
         The data are not those of the run.
 
@@ -58,6 +58,11 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
         paths, y = labelled_folder(Path(images))
         return report(names, y, model.predict_proba(list(paths)))
     folder = Path(run).expanduser()
+    if not (folder / run_folder.PREDICTIONS).exists():
+        raise FileNotFoundError(
+            f"{folder} was stopped before its test: clsgan train RECIPE run={folder} resume=true "
+            "goes on with it; --images FOLDER tests its model on other images"
+        )
     data = load_run_data(load_recipe(folder / run_folder.CONFIG).data)
     stored = run_folder.read_arrays(folder / run_folder.PREDICTIONS)
     true = data.named(data.y_test)
@@ -103,7 +108,8 @@ def model_folder(run: str | Path) -> Path:
     model = folder / run_folder.MODEL
     if not model.is_dir():
         raise FileNotFoundError(
-            f"{folder} holds no {model.name}: it is no run folder, or its run did not finish"
+            f"{folder} holds no {model.name}: it is no run folder, or its run did not finish; "
+            "resume=true goes on with such a one"
         )
     return model
 
@@ -125,13 +131,18 @@ def class_names(run: str | Path, model: CLSGANClassifier) -> list[str]:
     Raises
     ------
     FileNotFoundError
-        The folder holds no ``test_predictions.npz``.
+        The folder holds no ``labels.npz``.
+    ValueError
+        It names another number of classes than the model has.
 
     Examples
     --------
     See `evaluate_run`.
     """
-    stored = run_folder.read_arrays(Path(run).expanduser() / run_folder.PREDICTIONS)
+    folder = Path(run).expanduser()
+    stored = run_folder.read_arrays(folder / run_folder.LABELS)
+    if "class_names" not in stored:  # written by an earlier version
+        stored = run_folder.read_arrays(folder / run_folder.PREDICTIONS)
     names: list[str] = stored["class_names"].tolist()
     if len(names) != len(model.classes_):
         raise ValueError(f"{run} names {len(names)} classes, its model has {len(model.classes_)}")

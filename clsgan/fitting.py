@@ -77,7 +77,7 @@ class Fitted:
     precision, device_type : str
     validation_error : float or None
     interrupted : bool
-        Whether Ctrl-C ended the run.
+        Whether Ctrl-C or SIGTERM ended the run.
 
     Examples
     --------
@@ -142,7 +142,6 @@ def fit_networks(
     use_unlabeled = settings.objective.unlabeled != "none" and len(data.unlabeled) > 0
     settings.check_shares(fabric.world_size, use_unlabeled)
     budget = _budget(data, settings, params, started, agreed_seconds(fabric))
-    _check_processes(fabric, params)
     checkpoints = open_checkpoints(params, data, device_type, precision)
     with checkpoints or nullcontext():
         seed = int(fabric.broadcast(seed if checkpoints is None else checkpoints.seed(seed)))
@@ -423,14 +422,6 @@ def _cut_validation(
     if fraction == 0:
         return np.arange(len(data.codes)), np.arange(0)
     return split_validation(data.codes, fraction, seed, data.classes)
-
-
-def _check_processes(fabric: "Fabric", params: Mapping[str, Any]) -> None:
-    if fabric.world_size > 1 and params["checkpoint"] is not None:
-        raise ValueError(
-            f"checkpoints are those of one process in this version, and there are "
-            f"{fabric.world_size}; leave checkpoint out"
-        )
 
 
 def _open_log(fabric: "Fabric", params: Mapping[str, Any], budget: Budget) -> RunLog:

@@ -87,6 +87,58 @@ def from_first(make: Callable[[], T]) -> T:
     return value
 
 
+def sent_to_first(value: T) -> list[T]:
+    """Hand what each process has to the first one.
+
+    Parameters
+    ----------
+    value : object
+        Sent pickled.
+
+    Returns
+    -------
+    list
+        In the first process that of every process, in order; in the others empty.
+
+    Examples
+    --------
+    >>> sent_to_first(3)
+    [3]
+    """
+    if not _together():
+        return [value]
+    rank, size = place()
+    values: list[Any] = [None] * size if rank == 0 else []
+    distributed.gather_object(value, values if rank == 0 else None)
+    return values
+
+
+def any_of(fabric: "Fabric", *flags: bool) -> list[bool]:
+    """Whether each of some things is so in any process.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    *flags : bool
+        As many in all processes.
+
+    Returns
+    -------
+    list of bool
+        The same in all processes.
+
+    Examples
+    --------
+    >>> from clsgan.devices import make_fabric
+    >>> any_of(make_fabric("cpu", "32-true"), True, False)
+    [True, False]
+    """
+    if fabric.world_size == 1:
+        return list(flags)
+    own = torch.tensor([float(flag) for flag in flags], device=fabric.device)
+    return (cast(Tensor, fabric.all_reduce(own, reduce_op="sum")) > 0).tolist()
+
+
 def gathered(work: Callable[[Any], Array], rows: Any) -> Array:
     """Apply a function to rows, each process to its part; all get the whole, in order.
 

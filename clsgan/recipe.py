@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from clsgan import run_folder
@@ -58,7 +59,7 @@ def run_recipe(config: RecipeConfig, verbose: int = 1) -> dict[str, Any]:
     BlockingIOError
         Another process is working in the run folder.
     KeyboardInterrupt
-        Ctrl-C; the run folder holds the model so far and a checkpoint.
+        Ctrl-C or SIGTERM; the run folder holds the model so far and a checkpoint.
 
     Examples
     --------
@@ -130,11 +131,6 @@ def summary(results: dict[str, Any]) -> str:
 def _joined_processes(config: RecipeConfig) -> tuple[int, int]:
     """Number of this process, and of all, once they can speak with each other."""
     if place()[1] > 1:
-        if config.resume:
-            raise ValueError(
-                f"resume=true goes on in one process, and there are {place()[1]}: checkpoints are "
-                "those of one process in this version"
-            )
         make_fabric(choose_device(config.estimator.get("accelerator", "auto")), "32-true")
     return place()
 
@@ -148,12 +144,10 @@ def _train_and_test(
 ) -> None:
     """From the data to the model and its test; after Ctrl-C to the model alone."""
     from_first(lambda: _write_inputs(folder, config, data))
-    rank, count = place()
-    kept: dict[str, Any] = {"log_dir": str(folder) if rank == 0 else None}
+    kept: dict[str, Any] = {"log_dir": str(folder) if place()[0] == 0 else None}
+    kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
     if config.resume:
-        remove_old_log(folder)
-    if count == 1:
-        kept |= {"checkpoint": str(folder / CHECKPOINT), "resume": config.resume}
+        from_first(lambda: remove_old_log(folder))
     model = CLSGANClassifier(**arguments, **kept)
     model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
     memory = peak_memory_mb()
@@ -215,7 +209,11 @@ def _write_inputs(folder: Path, config: RecipeConfig, data: RunData) -> None:
     text = f"# {data.split} ({data.split_hash})\n# {found}\n{OmegaConf.to_yaml(resolved)}"
     run_folder.write_bytes(folder / run_folder.CONFIG, text.encode())
     run_folder.write_arrays(
-        folder / run_folder.LABELS, rows=data.labeled_rows, split=data.split, hash=data.split_hash
+        folder / run_folder.LABELS,
+        rows=data.labeled_rows,
+        split=data.split,
+        hash=data.split_hash,
+        class_names=data.named(np.unique(data.y_lab)),  # as the model's classes will be
     )
 
 

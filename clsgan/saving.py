@@ -23,6 +23,7 @@ from clsgan.model_folder import write_model
 from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
 from clsgan.objectives.system_row import OUTPUTS
+from clsgan.processes import from_first
 from clsgan.streams import NOISES
 from clsgan.units import Units
 
@@ -128,7 +129,7 @@ def keep_last_good(estimator: Any, error: FloatingPointError) -> FloatingPointEr
     See `CLSGANClassifier.fit`, which calls it.
     """
     folder = Path(estimator.checkpoint).expanduser() / LAST_GOOD
-    write_model(folder, *describe(estimator), overwrite=True)
+    from_first(lambda: write_model(folder, *describe(estimator), overwrite=True))
     kind = type(estimator).__name__
     return FloatingPointError(
         f"{error}. The last good model, of step {estimator.n_steps_}, is kept: "
@@ -137,7 +138,7 @@ def keep_last_good(estimator: Any, error: FloatingPointError) -> FloatingPointEr
 
 
 def warn_interrupted(estimator: Any) -> None:
-    """Say that Ctrl-C ended a run, if it did.
+    """Say that Ctrl-C or SIGTERM ended a run, if one did.
 
     Parameters
     ----------
@@ -150,8 +151,8 @@ def warn_interrupted(estimator: Any) -> None:
     """
     if estimator.interrupted_:
         warnings.warn(
-            f"stopped by Ctrl-C after step {estimator.n_steps_}; the model is that of this step, "
-            f"and a fit with resume=True goes on from {estimator.checkpoint}",
+            f"stopped by SIGTERM or Ctrl-C after step {estimator.n_steps_}; the model is that of "
+            f"this step, and a fit with resume=True goes on from {estimator.checkpoint}",
             stacklevel=4,
         )
 

@@ -114,8 +114,50 @@ def running_state(state: TrainState) -> Running:
     return Running(state.teacher_classes, x, y, replace(state.pool))
 
 
+class KeptWeights:
+    """Weights of an optimiser and its moments, to go back to.
+
+    A step of the generator looks at the loss network after its step. Where it is not finite, that
+    one must be taken back too, or the generator would be left behind, step by step.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+
+    Examples
+    --------
+    >>> weight = torch.zeros(1, requires_grad=True)
+    >>> optimizer = torch.optim.SGD([weight], lr=1.0, momentum=0.9)
+    >>> kept = KeptWeights(optimizer)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> kept.put_back()
+    >>> weight.tolist(), len(optimizer.state)
+    ([0.0], 0)
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.weights = [(p, p.detach().clone()) for p in _parameters(optimizer)]
+        self.moments = {
+            parameter: {
+                name: value.clone() if isinstance(value, Tensor) else value
+                for name, value in held.items()
+            }
+            for parameter, held in optimizer.state.items()
+        }
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Bring both back to what they were; once."""
+        for parameter, weight in self.weights:
+            parameter.copy_(weight)
+        self.optimizer.state.clear()
+        self.optimizer.state.update(self.moments)
+
+
 @torch.no_grad()
-def undo_step(state: TrainState, before: Running) -> None:
+def undo_step(state: TrainState, before: Running, kept: KeptWeights | None = None) -> None:
     """Take back what a skipped step has left: statistics become those of the averages.
 
     Parameters
@@ -123,11 +165,15 @@ def undo_step(state: TrainState, before: Running) -> None:
     state : TrainState
         Changed in place.
     before : Running
+    kept : KeptWeights, optional
+        Of the loss network, where its optimiser may have stepped.
 
     Examples
     --------
     See `clsgan.trainer.train`.
     """
+    if kept is not None:
+        kept.put_back()
     state.teacher_classes, state.pool = before.teacher_classes, before.pool
     if state.steepest is not None:
         state.steepest.x, state.steepest.y = before.x, before.y
@@ -176,8 +222,11 @@ def _numbers(scalars: list[Tensor]) -> list[float]:
 
 
 def _gradients(optimizer: Any) -> list[Tensor]:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return [p.grad for p in parameters if p.grad is not None]
+    return [p.grad for p in _parameters(optimizer) if p.grad is not None]
+
+
+def _parameters(optimizer: Any) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:

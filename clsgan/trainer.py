@@ -17,7 +17,7 @@ from clsgan.objectives.unlabeled import unlabeled_weight_ramp
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
-from clsgan.step_check import NotFinite, check_step, running_state, undo_step
+from clsgan.step_check import KeptWeights, NotFinite, check_step, running_state, undo_step
 from clsgan.streams import Batch, Streams
 from clsgan.terms import (
     Scalars,
@@ -123,12 +123,13 @@ def _update_both(
     generated = _generate(state, batch, settings)
     learns = generated is not None and generated.requires_grad
     kind = "plain" if generated is None else "generated" if not learns else "generator"
+    kept = KeptWeights(state.loss_optimizer) if learns else None
     try:
         scalars = update_loss_network(fabric, state, streams, batch, generated, settings, progress)
         if generated is not None and learns:
             scalars |= update_generator(fabric, state, streams, batch, generated, settings)
     except NotFinite as error:
-        undo_step(state, before)
+        undo_step(state, before, kept)
         state.skipped.skip(kind, state.step + 1, str(error))
         return {}
     # a system's generator is averaged over its own steps; beside the margins, over all of them

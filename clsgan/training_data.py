@@ -1,5 +1,6 @@
 """From what users hand to `fit` to the arrays that the streams take."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -69,7 +70,12 @@ class TrainingData:
 
 
 def read_training_data(
-    X: Any, y: Any, X_unlab: Any, params: Mapping[str, Any], check_rows: CheckRows
+    X: Any,
+    y: Any,
+    X_unlab: Any,
+    params: Mapping[str, Any],
+    check_rows: CheckRows,
+    check_params: Callable[[Mapping[str, Any], InputSpec, int, int, bool], None] | None = None,
 ) -> TrainingData:
     """Check what `fit` was given and bring it into one form.
 
@@ -80,6 +86,8 @@ def read_training_data(
         The estimator's parameters.
     check_rows : callable
         scikit-learn's check of 2-D rows: (X, reset: bool, name: str) -> array [N, D].
+    check_params : callable, optional
+        `clsgan.early_checks.check_early`: called before an X_unlab that names files is opened.
 
     Returns
     -------
@@ -119,6 +127,8 @@ def read_training_data(
     _check_scale(unlabeled, labeled, spec, params, "X in its unlabeled rows")
     more = None
     if X_unlab is not None:
+        if check_params is not None and _names_files(X_unlab):
+            check_params(params, spec, len(classes), len(X), from_files)
         more = read_unlabeled(X_unlab, spec, labeled, params, check_rows, skipped)
     joined = unlabeled if more is None else join_rows([unlabeled, more])
     looked_at = joined if isinstance(joined, np.ndarray) else joined.some(LOOKED_AT)
@@ -163,6 +173,11 @@ def read_density_data(X: Any, params: Mapping[str, Any], check_rows: CheckRows) 
     units = _find_units(spec, rows, rows[:0])
     codes = np.zeros(len(rows), np.int64)
     return TrainingData(rows, rows[:0], codes, np.array([0]), spec, units, from_files)
+
+
+def _names_files(X: Any) -> bool:
+    parts = (X.data, *X.more) if isinstance(X, Unlabeled) else (X,)
+    return any(isinstance(part, str | os.PathLike) or is_from_files(part) for part in parts)
 
 
 def _checked(

@@ -64,6 +64,17 @@ def test_a_folder_of_images_gives_the_same_error(run: Path, tmp_path: Path) -> N
         evaluate_run(run, tmp_path)
 
 
+def test_names_of_an_earlier_run_are_those_of_its_test(run: Path) -> None:
+    model = CLSGANClassifier.load(model_folder(run))
+    labels = read_arrays(run / "labels.npz")
+    before = class_names(run, model)
+    write_arrays(run / "labels.npz", **{k: v for k, v in labels.items() if k != "class_names"})
+    try:
+        assert class_names(run, model) == before
+    finally:
+        write_arrays(run / "labels.npz", **labels)
+
+
 def test_samples_are_drawn_by_seed(run: Path) -> None:
     model = CLSGANClassifier.load(model_folder(run))
     names = class_names(run, model)

@@ -114,6 +114,41 @@ def test_one_that_fails_ends_the_other_and_says_why(tmp_path: Path) -> None:
     assert seconds < 120
 
 
+KILLED = """
+import os, signal, sys
+from clsgan import trainer
+from clsgan.cli import main
+steps, update = [], trainer.update_averages
+def killed(state):
+    steps.append(1)
+    if len(steps) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    update(state)
+trainer.update_averages = killed
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_recipe_of_two_that_were_killed_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(KILLED)
+    given = ["train", "digits", *SHORT, "baselines=[]", "estimator.checkpoint_every=0"]
+    command = [*LAUNCH, str(tmp_path / "program.py"), *given, f"run={tmp_path}/a"]
+    done = subprocess.run(command, timeout=300, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert (tmp_path / "a" / "checkpoint" / f"step-{2:012d}.safetensors").exists()
+    for name in "ab":
+        again = train(LAUNCH, *given[2:], f"run={tmp_path}/{name}", "resume=true")
+        assert again.returncode == 0, again.stderr[-3000:]
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in "ab"]
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+    lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4]
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {
+        p.name for p in (tmp_path / "b").iterdir()
+    }
+
+
 @pytest.mark.slow
 def test_one_that_is_killed_ends_the_other(tmp_path: Path) -> None:
     forever = [*SMALL, "estimator.max_steps=1000000", "estimator.time_limit=null"]
@@ -128,6 +163,23 @@ def test_one_that_is_killed_ends_the_other(tmp_path: Path) -> None:
     seconds, output = timed_end(launch, time.monotonic())
     assert launch.returncode != 0 and seconds < 30
     assert f"pid: {second}" in output or "process is gone" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_launcher_that_is_stopped_leaves_a_model(number: int, tmp_path: Path) -> None:
+    forever = [*SMALL, "estimator.max_steps=1000000", "estimator.time_limit=null"]
+    launch = launched([*LAUNCH, "-m", "clsgan", "train", "digits", *forever, f"run={tmp_path}/a"])
+    metrics = tmp_path / "a" / "metrics.jsonl"
+    deadline = time.monotonic() + 150
+    while not metrics.exists() and time.monotonic() < deadline and launch.poll() is None:
+        time.sleep(0.2)
+    launch.send_signal(number)
+    seconds, output = timed_end(launch, time.monotonic())
+    assert launch.returncode != 0 and seconds < 30, output
+    assert (tmp_path / "a" / "model" / "model.safetensors").exists(), output
+    last = sorted((tmp_path / "a" / "checkpoint").glob("step-*"))[-1].name
+    assert output.count(f"Ctrl-C after step {int(last[5:17])};") == 2
 
 
 def rank_of(pid: str) -> str | None:

@@ -7,11 +7,13 @@ import signal
 import time
 
 import pytest
+from PIL import Image
 
 from clsgan import CLSGANClassifier, trainer
 from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.cli import main
 from clsgan.config import load_recipe
+from clsgan.data import load_data
 from clsgan.recipe import run_recipe
 from clsgan.resumed_run import forget_unstarted, open_run_folder
 
@@ -144,6 +146,13 @@ def test_ctrl_c_leaves_a_model_and_a_run_to_go_on_with(tmp_path, monkeypatch, ca
     assert "clsgan: interrupted" in capsys.readouterr().err
     model = CLSGANClassifier.load(folder / "model")
     assert model.n_steps_ == 3 and model.interrupted_
+    image = tmp_path / "one.png"
+    Image.fromarray(load_data("digits").x_test[0]).save(image)
+    assert main(["predict", str(folder), str(image)]) == 0
+    label = capsys.readouterr().out.splitlines()[1].split("\t")[1]
+    assert label == str(model.predict([str(image)])[0])
+    assert main(["evaluate", str(folder)]) == 2
+    assert f"stopped before its test: clsgan train RECIPE run={folder}" in capsys.readouterr().err
     assert main([*command, "resume=true"]) == 0
     assert CLSGANClassifier.load(folder / "model").n_steps_ == 6
 

@@ -1,5 +1,6 @@
 """Steps with a NaN or an infinity: left out without a trace, counted, and not for ever."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,6 +126,41 @@ def test_a_step_that_is_not_finite_leaves_no_trace(make_run, monkeypatch, poison
     assert run.state.teacher_classes is then["classes"]
     assert run.state.skipped.total == 1 and run.state.step == 6
     assert log.records[-1]["skipped_steps"] == 1 and np.isfinite(log.records[-1]["labeled"])
+
+
+@pytest.mark.parametrize("at", [1, 6])
+@pytest.mark.parametrize("objective", ["default", "paper", "hinge"])
+def test_a_generator_that_is_not_finite_takes_the_whole_step_back(
+    make_run, monkeypatch, at, objective
+):
+    changes = {"unlabeled_start": 0.0, "objective": objective, "generator_interval": 1}
+    run = make_run(**changes, critic_steps=1)
+    update, count, before = trainer.update_generator, [], []
+    seen = poisoned_at(monkeypatch, lambda state, batch: None, {at})
+
+    def poisoned(fabric, state, streams, batch, generated, settings):
+        count.append(1)
+        if len(count) == at:
+            before.append(snapshot(state.generator.module))
+            assert changed(seen[0]["network"], state.loss_network.module)  # it has stepped
+            generated = generated * float("nan")
+        return update(fabric, state, streams, batch, generated, settings)
+
+    monkeypatch.setattr(trainer, "update_generator", poisoned)
+    alone = pytest.raises(FloatingPointError, match="generator = nan at step 1")  # no step is left
+    with RunLog() as log, alone if at == 1 else nullcontext():
+        train(run.fabric, run.state, run.streams, run.settings, Budget(at), log)
+    state, (then,) = run.state, seen
+    for name in ("average_loss_network", "average_generator"):
+        assert not changed(then[name], getattr(state, name))
+    weights = dict(state.loss_network.module.named_parameters())
+    assert not weights.keys() & changed(then["network"], state.loss_network.module)
+    moments = momenta(state)
+    assert len(moments) == len(then["optimizer"])
+    assert all(map(torch.equal, then["optimizer"], moments))
+    weights = dict(state.generator.module.named_parameters())
+    assert not weights.keys() & changed(before[0], state.generator.module)
+    assert state.skipped.total == 1 and state.step == at
 
 
 def test_a_run_goes_on_after_skipped_steps(make_run, monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2  # 1 was never released: it had the log in the header, which has a limit of size
 NAME = re.compile(r"step-(\d{12})\.safetensors")
 PARTIAL = ".step-*.partial"
 
@@ -142,7 +142,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     ValueError
-        If it is truncated, damaged, a link, or was written by a newer version.
+        If it is truncated, damaged, a link, or of another format.
 
     Examples
     --------
@@ -160,10 +160,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise ValueError(f"{path} is no checkpoint: it names no format")
-    if document["format"] > FORMAT:
+    if document["format"] != FORMAT:
+        older = document["format"] < FORMAT
+        advice = "start the run anew in another folder" if older else "update clsgan"
         raise ValueError(
-            f"{path} has format {document['format']}, this version of clsgan reads up to "
-            f"{FORMAT}; update clsgan"
+            f"{path} has format {document['format']}, this version of clsgan reads {FORMAT}; "
+            f"{advice}"
         )
     if document.get("checksum") != _checksum(tensors):
         raise ValueError(f"{path} is damaged: its checksum is another one")

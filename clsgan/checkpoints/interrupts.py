@@ -1,4 +1,4 @@
-"""Ctrl-C as a question: whether it was pressed, asked between two steps."""
+"""Ctrl-C and SIGTERM as a question: whether one came, asked between two steps."""
 
 import os
 import signal
@@ -7,18 +7,20 @@ from types import FrameType, TracebackType
 from typing import Any
 
 NOTE = b"\nstopping after this step; Ctrl-C again stops at once\n"
+# What a signal does unless a program has its own wish; torchrun, Slurm and Kubernetes send SIGTERM.
+USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class Interrupts:
-    """Notes the first Ctrl-C of a block; the second raises KeyboardInterrupt as ever.
+    """Notes the first Ctrl-C or SIGTERM of a block; the second raises KeyboardInterrupt.
 
-    A handler of the user's own is left alone, and so are threads but the main one, which Ctrl-C
-    does not reach.
+    A handler of the user's own is left alone, and so are threads but the main one, which signals
+    do not reach.
 
     Attributes
     ----------
     asked : bool
-        Whether it was pressed.
+        Whether one came.
 
     Examples
     --------
@@ -29,12 +31,13 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.asked = self.insisted = False
-        self.before: Any = None
+        self.before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self.before = signal.signal(signal.SIGINT, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in USUAL.items():
+                if signal.getsignal(number) == usual:
+                    self.before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -43,9 +46,9 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-            self.before = None
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

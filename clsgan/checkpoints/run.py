@@ -1,8 +1,11 @@
-"""A run that is saved while it trains: taken up where it was left, ended without loss."""
+"""A run that is saved while it trains: taken up where it was left, ended without loss.
+
+Several processes save together: each hands over what it has of its own; the first one has the
+folder and writes.
+"""
 
 import time
 from collections.abc import Callable, Mapping
-from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +21,10 @@ from clsgan.checkpoints.file import (
 from clsgan.checkpoints.fingerprint import describe_run, differences
 from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.checkpoints.interrupts import Interrupts
+from clsgan.checkpoints.options import check_options
+from clsgan.checkpoints.parts import check_count, gather_parts, own_part
 from clsgan.checkpoints.snapshot import Index, Sitting, apply, capture
+from clsgan.processes import any_of, from_first, place
 from clsgan.step_check import check_finite
 from clsgan.training_data import TrainingData
 
@@ -73,6 +79,8 @@ class Checkpoints:
         On entering, if the checkpoint is of another run; the message names what differs.
     OSError
         If the folder cannot be written to.
+    OtherProcessError
+        In the other processes, where any of these is raised in the first one.
 
     Examples
     --------
@@ -87,14 +95,8 @@ class Checkpoints:
         self.saved_at, self.took = time.perf_counter(), 0.0
 
     def __enter__(self) -> "Checkpoints":
-        self.lock.__enter__()
-        try:
-            for partial in self.folder.glob(PARTIAL):  # of a process that was killed
-                partial.unlink()
-            self._open()
-        except BaseException:
-            self.lock.__exit__(None, None, None)
-            raise
+        saved = from_first(self._take)
+        self.saved = None if saved is None else own_part(saved, place()[0])
         return self
 
     def __exit__(
@@ -103,7 +105,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.lock.__exit__(kind, error, trace)
+        if place()[0] == 0:
+            self.lock.__exit__(kind, error, trace)
 
     def seed(self, fresh: int) -> int:
         """The seed of the run that goes on, else a fresh one."""
@@ -132,7 +135,7 @@ class Checkpoints:
         Returns
         -------
         bool
-            Whether Ctrl-C ended it.
+            Whether Ctrl-C or SIGTERM ended it.
 
         Raises
         ------
@@ -140,12 +143,16 @@ class Checkpoints:
             If the run diverged; it was taken back to the last checkpoint.
         """
         self._begin(sitting)
+        stopped = [False]
         with Interrupts() as interrupts:
 
             def keep_going() -> bool:
-                if not interrupts.asked and self._is_due():
+                due = place()[0] == 0 and self._is_due()  # all go by the clock of the first
+                stop, due = any_of(sitting.fabric, interrupts.asked, due)
+                stopped[0] = stop
+                if due and not stop:
                     self.save(sitting)
-                return not interrupts.asked
+                return not stop
 
             try:
                 loop(keep_going)
@@ -154,12 +161,12 @@ class Checkpoints:
                 self._go_back(sitting)
                 raise Diverged(str(error)) from error
             except KeyboardInterrupt:
-                if interrupts.insisted:
+                if interrupts.insisted or place()[1] > 1:
                     raise
-                interrupts.asked = True  # by a handler of the user's own, perhaps amid a step
+                stopped[0] = True  # by a handler of the user's own, perhaps amid a step
                 self._go_back(sitting)
         self.save(sitting)
-        return interrupts.asked
+        return stopped[0]
 
     def save(self, sitting: Sitting) -> None:
         """Write a checkpoint, unless that of this step is there.
@@ -180,28 +187,41 @@ class Checkpoints:
         check_finite(sitting.state)
         started = time.perf_counter()
         tensors, document = capture(sitting)
-        document["run"] = self.described
-        write_checkpoint(self.folder, sitting.state.step, tensors, document)
+        whole = gather_parts(tensors, document | {"run": self.described})
+        from_first(lambda: write_checkpoint(self.folder, sitting.state.step, *whole))
         self.saved_at, self.saved_step = time.perf_counter(), sitting.state.step
         self.took = self.saved_at - started
         sitting.budget.reserve["checkpoint"] = self.took
 
-    def _open(self) -> None:
+    def _take(self) -> Checkpoint | None:
+        """Have the folder for this run alone, and what lies in it."""
+        self.lock.__enter__()
+        try:
+            for partial in self.folder.glob(PARTIAL):  # of a process that was killed
+                partial.unlink()
+            return self._open()
+        except BaseException:
+            self.lock.__exit__(None, None, None)
+            raise
+
+    def _open(self) -> Checkpoint | None:
         present = checkpoint_files(self.folder)
         if present and not self.resume:
             raise FileExistsError(
                 f"{self.folder} holds {present[-1].name}; go on from it with resume=True, or give "
                 "another folder"
             )
-        self.saved = read_newest(self.folder)
-        if self.saved is None:
-            return
+        saved = read_newest(self.folder)
+        if saved is None:
+            return None
         try:
-            found = differences(self.saved.document["run"], self.described)
+            check_count(saved, self.folder)
+            found = differences(saved.document["run"], self.described)
         except (KeyError, AttributeError) as error:
             raise ValueError(f"the checkpoint in {self.folder} is not whole: {error!r}") from error
         if found:
             raise ValueError(f"{self.folder} holds a checkpoint of another run: {found}")
+        return saved
 
     def _begin(self, sitting: Sitting) -> None:
         if self.saved is None:
@@ -209,7 +229,7 @@ class Checkpoints:
         else:
             apply(sitting, *self.saved)
             self.saved_step = sitting.state.step
-            set_aside_later(self.folder, self.saved_step)
+            from_first(lambda: set_aside_later(self.folder, self.saved_step))
             self.saved = Checkpoint({}, self.saved.document)  # its tensors are in use elsewhere
 
     def _is_due(self) -> bool:
@@ -218,14 +238,14 @@ class Checkpoints:
 
     def _go_back(self, sitting: Sitting) -> None:
         """Take a run that failed amid a step back to its last checkpoint."""
-        last = read_newest(self.folder)
+        last = from_first(lambda: read_newest(self.folder))
         if last is None:
             raise OSError(f"{self.folder} holds no checkpoint any more")
         budget = sitting.budget.started
-        apply(sitting, *last)
+        apply(sitting, *own_part(last, place()[0]))
         sitting.budget.started = budget
         self.saved_step = sitting.state.step
-        set_aside_later(self.folder, self.saved_step)
+        from_first(lambda: set_aside_later(self.folder, self.saved_step))
 
 
 def open_checkpoints(
@@ -257,14 +277,9 @@ def open_checkpoints(
     Traceback (most recent call last):
     ValueError: resume=True needs checkpoint=FOLDER
     """
+    check_options(params)
     folder, every, resume = (params[key] for key in ("checkpoint", "checkpoint_every", "resume"))
-    if every is not None and (not isinstance(every, Real) or not float(every) >= 0):
-        raise ValueError(
-            f"checkpoint_every={every!r} is not valid; it is None or a number of seconds >= 0"
-        )
     if folder is None:
-        if resume:
-            raise ValueError("resume=True needs checkpoint=FOLDER")
         return None
     run = describe_run(params, data, device=device_type, number_format=precision)
     seconds = None if every is None else float(every)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from clsgan.checkpoints.history import pack_history, unpack_history
 from clsgan.meter import Meter
 from clsgan.pools.decoding import RowDecoder
 from clsgan.pools.store import PoolStore
@@ -95,6 +96,9 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= _prefixed(name, held)
     running = _running_tensors(sitting)
     tensors |= _prefixed("running", running)
+    log = sitting.log.state_dict()
+    history, kinds = pack_history(log.pop("records"))
+    tensors |= _prefixed("history", history)
     document = {
         "step": state.step,
         "rows_seen": state.rows_seen,
@@ -102,7 +106,7 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "skipped": state.skipped.state_dict(),
         "budget": sitting.budget.state_dict(),
         "meter": counts,
-        "log": sitting.log.state_dict(),
+        "log": log | {"kinds": kinds},
         "strides": {name: list(tensor.stride()) for name, tensor in running.items()},
         "optimizers": {name: numbers for name, (_, numbers) in optimizers.items()},
         "precision": dict(sitting.fabric.strategy.precision.state_dict()),
@@ -153,7 +157,8 @@ def apply(sitting: Sitting, tensors: Mapping[str, Tensor], document: Mapping[str
     device = sitting.fabric.device
     sums = {name: tensor.to(device) for name, tensor in _under("meter", tensors).items()}
     sitting.meter.load_state_dict(sums, document["meter"])
-    sitting.log.load_state_dict(document["log"], state.step)
+    records = unpack_history(_under("history", tensors), document["log"]["kinds"])
+    sitting.log.load_state_dict({**document["log"], "records": records}, state.step)
 
 
 def _networks(state: TrainState) -> dict[str, nn.Module]:

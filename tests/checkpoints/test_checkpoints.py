@@ -258,19 +258,21 @@ def test_nothing_is_left_of_a_run_that_cannot_start(tiny, digits, tmp_path):
 # Ctrl-C
 
 
-def press():
-    os.kill(os.getpid(), signal.SIGINT)
+def press(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
 
 
-def test_ctrl_c_ends_with_a_model_and_a_checkpoint(tiny, digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_a_model_and_a_checkpoint(number, tiny, digits, tmp_path, monkeypatch):
     params = {"max_steps": STEPS, "checkpoint": tmp_path / "c", "resume": True}
     data = digits.x_lab, digits.y_lab, digits.x_unl
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="Ctrl-C after step 5"):
-        stop_at(patch, 5, press)
+        stop_at(patch, 5, lambda: press(number))
         stopped = tiny(**params).fit(*data)
     assert stopped.interrupted_ and stopped.n_steps_ == 5
     assert stopped.predict(digits.x_test).shape == (500,)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     resumed = tiny(**params).fit(*data)
     assert not resumed.interrupted_
     assert_same(tiny(max_steps=STEPS).fit(*data), resumed)
@@ -365,10 +367,13 @@ def test_a_link_is_not_followed(begun, tmp_path):
         begun()
 
 
-def test_a_newer_format_is_refused(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_file, "FORMAT", 0)
-    with pytest.raises(ValueError, match=r"format 1, this version of clsgan reads up to 0"):
+@pytest.mark.parametrize(("read", "advice"), [(1, "update clsgan"), (3, "start the run anew")])
+def test_another_format_is_refused(read, advice, begun, tmp_path, monkeypatch):
+    before = contents(tmp_path / "c")
+    monkeypatch.setattr(checkpoint_file, "FORMAT", read)
+    with pytest.raises(ValueError, match=rf"format 2, .* clsgan reads {read}; {advice}"):
         begun()
+    assert contents(tmp_path / "c") == before
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
