@@ -209,7 +209,7 @@ def test_another_model_does_not_go_on(model, shards, tmp_path):
 
 def test_command_line(model, photos, tmp_path, capsys):
     model.save(tmp_path / "run" / "model")
-    write_arrays(tmp_path / "run" / "test_predictions.npz", class_names=["no", "yes"])
+    write_arrays(tmp_path / "run" / "labels.npz", class_names=["no", "yes"])
     out = str(tmp_path / "shards")
     assert main(["pack", str(photos), "--out", out, "--shard-images", "10"]) == 0
     printed = capsys.readouterr()
