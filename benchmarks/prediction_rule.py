@@ -30,13 +30,13 @@ from clsgan.config import load_recipe
 from clsgan.defaults import resolve_settings
 from clsgan.devices import choose_device, choose_precision, flushed_denormals, make_fabric, seeded
 from clsgan.doctor import machine, versions
-from clsgan.fitting import make_streams
 from clsgan.freezing import frozen_statistics
 from clsgan.inference import predict_arrays
 from clsgan.networks import build_generator, build_loss_network
 from clsgan.pictures import GROUND, INK, png_bytes
 from clsgan.run_data import RunData, load_run_data
 from clsgan.run_folder import write_bytes, write_json
+from clsgan.run_parts import make_streams
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.train_state import prepare_state

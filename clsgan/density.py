@@ -8,32 +8,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from clsgan.checkpoints.run import Diverged
 from clsgan.defaults import resolve_density_settings
-from clsgan.devices import autocast_for
+from clsgan.fitted_networks import FittedNetworks
 from clsgan.fitting import Fitted, fit_networks
-from clsgan.inference import generate_arrays, predict_arrays
-from clsgan.inputs import from_nchw
-from clsgan.model_folder import read_model, write_model
-from clsgan.networks import level_of
 from clsgan.objectives.system_row import OUTPUTS
 from clsgan.saving import (
     DESIGN,
-    describe,
     keep_last_good,
     kept_on_error,
-    restore,
     warn_interrupted,
 )
 from clsgan.settings import Settings
-from clsgan.streams import NOISES
-from clsgan.training_data import TrainingData, check_predictable, read_density_data, read_like
+from clsgan.training_data import TrainingData, read_density_data
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +37,7 @@ FIXED: Mapping[str, Any] = {
 }
 
 
-class LSGAN(DensityMixin, BaseEstimator):
+class LSGAN(FittedNetworks, DensityMixin, BaseEstimator):
     """Generative model of rows or images: a loss network and a generator, without labels.
 
     The loss network L(x) is trained to be low on real and high on generated rows, the generator to
@@ -286,15 +278,8 @@ class LSGAN(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples} is not valid; it is at least 1")
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        shape = (n_samples, self._design["latent_dim"])
-        noise = NOISES[self._design["noise"]](shape, torch.Generator().manual_seed(seed))
-        codes = torch.zeros(n_samples, dtype=torch.int64)
-        generator: Any = self.generator_
-        rows = generate_arrays(generator, noise, codes, self.device_)
-        X = self.units_.restore(rows, self.spec_)
-        X = from_nchw(X, self.spec_.layout) if self.spec_.is_image else X
-        return np.ascontiguousarray(X)
+        codes = np.zeros(n_samples, dtype=np.int64)
+        return self._generated(codes, check_random_state(random_state))
 
     def score_samples(self, X: Any) -> Array:
         """Minus the loss of each row: high on rows like the training ones.
@@ -318,20 +303,13 @@ class LSGAN(DensityMixin, BaseEstimator):
         >>> LSGAN(max_steps=5).fit([[0.0], [1.0]]).score_samples([[0.5]]).shape
         (1,)
         """
-        check_is_fitted(self)
-        rows, _ = read_like(X, self.spec_, "X", self._check_rows)
-        if self.spec_.is_image:
-            check_predictable(rows, self.spec_)
+        rows = self._rows(X)[0]
         output, sign = OUTPUTS[self._design["output"]], 1 if self._design["high_on_real"] else -1
 
         def pick(logits: Tensor, features: Tensor) -> Tensor:
             return sign * output(logits[:, 0])
 
-        def get(part: slice) -> Tensor:
-            return torch.from_numpy(self.units_.standardise(rows[part])).to(self.device_)
-
-        autocast = autocast_for(self.precision_, self.device_)
-        return predict_arrays(self.loss_network_, get, len(rows), pick, autocast)
+        return self._forward(rows, pick)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`.
@@ -352,79 +330,6 @@ class LSGAN(DensityMixin, BaseEstimator):
         """
         return float(np.mean(self.score_samples(X)))
 
-    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the fitted model to a folder: weights as safetensors, the rest as JSON.
-
-        Parameters
-        ----------
-        folder : path
-        overwrite : bool
-            Whether a model that is there may be replaced.
-
-        Raises
-        ------
-        NotFittedError
-        FileExistsError
-            If the folder is not empty, and no model or not to be overwritten.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> model = LSGAN(max_steps=5).fit([[0.0], [1.0]])
-        >>> with tempfile.TemporaryDirectory() as here:
-        ...     model.save(f"{here}/model")
-        ...     again = LSGAN.load(f"{here}/model")
-        >>> bool((again.score_samples([[0.3]]) == model.score_samples([[0.3]])).all())
-        True
-        """
-        check_is_fitted(self)
-        write_model(folder, *describe(self), overwrite=overwrite)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str], **parameters: Any) -> "LSGAN":
-        """Read a model that `save` wrote; nothing in the folder is executed.
-
-        Parameters
-        ----------
-        folder : path
-        **parameters
-            Constructor parameters to set; a network that was a module of your own must be given
-            again.
-
-        Returns
-        -------
-        LSGAN
-            On the CPU.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder or a file of it is missing.
-        ValueError
-            If a file is corrupt, holds another estimator, or the weights do not fit.
-
-        Examples
-        --------
-        See `save`.
-        """
-        model: LSGAN = restore(cls, *read_model(folder), parameters)
-        return model
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__().copy()
-        for name in ("loss_network_", "generator_"):
-            if isinstance(state.get(name), nn.Module):
-                state[name] = copy.deepcopy(state[name]).cpu()
-        if "device_" in state:
-            state["device_"] = "cpu"
-        return state
-
-    def _check_rows(self, X: Any, reset: bool, name: str) -> Array:
-        rows: Array = validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False
-        )
-        return rows
-
     def _remember(
         self,
         data: TrainingData,
@@ -434,26 +339,15 @@ class LSGAN(DensityMixin, BaseEstimator):
         started: float,
     ) -> None:
         system = settings.objective.system
-        self._design = {name: params[name] for name in DESIGN} | {
+        design = {name: params[name] for name in DESIGN} | {
             "latent_dim": settings.latent_dim,
             "noise": settings.noise,
             "open_class": settings.objective.open_class,
             "views": "plain",
-            "level": level_of(fitted.loss_network) is not None,
             "high_on_real": system is not None and system.row.high_on_real,
             "output": "unbounded" if system is None else system.options.get("output", "unbounded"),
         }
-        self.spec_, self.units_ = data.spec, data.units
-        self.image_shape_ = data.spec.shape if data.spec.is_image else None
-        self.layout_ = data.spec.layout if data.spec.is_image else None
-        self.n_features_in_ = int(np.prod(data.spec.shape))
-        self.loss_network_, self.generator_ = fitted.loss_network, fitted.generator
-        self._n_features_out = fitted.n_features
-        self.history_, self.n_steps_ = fitted.history, fitted.n_steps
-        self.precision_, self.device_ = fitted.precision, fitted.device_type
-        self.n_skipped_steps_, self.interrupted_ = fitted.n_skipped, fitted.interrupted
-        self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
-        self.fit_time_ = time.perf_counter() - started + fitted.seconds_before
+        self._keep(data, fitted, design, started)
         warn_interrupted(self)
 
 

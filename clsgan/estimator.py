@@ -5,12 +5,11 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -19,38 +18,36 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from clsgan.checkpoints.run import Diverged
 from clsgan.defaults import choose_network_options, choose_views, resolve_settings
-from clsgan.devices import autocast_for
 from clsgan.early_checks import check_early
+from clsgan.fitted_networks import FittedNetworks
 from clsgan.fitting import Fitted, fit_networks
-from clsgan.inference import VIEWS, generate_arrays, predict_arrays
-from clsgan.inputs import InputSpec, from_nchw
+from clsgan.inputs import InputSpec
 from clsgan.labels import read_labels
-from clsgan.model_folder import read_model, write_model
-from clsgan.networks import level_of
 from clsgan.objectives import build_objective, outlier_probability
 from clsgan.saving import (
     DESIGN,
-    describe,
     keep_last_good,
     kept_on_error,
-    restore,
     warn_interrupted,
 )
 from clsgan.settings import Settings
-from clsgan.streams import NOISES
-from clsgan.training_data import TrainingData, check_predictable, read_like, read_training_data
+from clsgan.training_data import TrainingData, read_training_data
 from clsgan.unlabeled_terms import last_kept_share
 
 Array = npt.NDArray[Any]
 
 
 class CLSGANClassifier(
-    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
+    FittedNetworks,
+    ClassNamePrefixFeaturesOutMixin,
+    ClassifierMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Semi-supervised classifier of images or rows: a conditional Loss-Sensitive GAN.
 
@@ -647,90 +644,12 @@ class CLSGANClassifier(
             raise ValueError(f"n_samples={n_samples} is not valid; it is at least 1")
         rng = check_random_state(random_state)
         codes = self._codes_to_sample(n_samples, y, rng)
-        draw, shape = NOISES[self._design["noise"]], (n_samples, self._design["latent_dim"])
-        noise = draw(shape, torch.Generator().manual_seed(int(rng.randint(2**31 - 1))))
-        rows = generate_arrays(self.generator_, noise, torch.from_numpy(codes), self.device_)
-        X = self.units_.restore(rows, self.spec_)
-        X = from_nchw(X, self.spec_.layout) if self.spec_.is_image else X
-        return np.ascontiguousarray(X), self.classes_[codes]
-
-    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the fitted model to a folder: weights as safetensors, the rest as JSON.
-
-        Parameters
-        ----------
-        folder : path
-        overwrite : bool
-            Whether a model that is there may be replaced.
-
-        Raises
-        ------
-        NotFittedError
-        FileExistsError
-            If the folder is not empty, and no model or not to be overwritten.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> model = CLSGANClassifier(max_steps=5).fit([[0.0], [1.0]], [0, 1])
-        >>> with tempfile.TemporaryDirectory() as here:
-        ...     model.save(f"{here}/model")
-        ...     again = CLSGANClassifier.load(f"{here}/model")
-        >>> bool((again.predict_loss([[0.3]]) == model.predict_loss([[0.3]])).all())
-        True
-        """
-        check_is_fitted(self)
-        write_model(folder, *describe(self), overwrite=overwrite)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str], **parameters: Any) -> "CLSGANClassifier":
-        """Read a model that `save` wrote; nothing in the folder is executed.
-
-        Parameters
-        ----------
-        folder : path
-        **parameters
-            Constructor parameters to set; a network that was a module of your own must be given
-            again, ``load(folder, loss_network=module)``.
-
-        Returns
-        -------
-        CLSGANClassifier
-            On the CPU.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder or a file of it is missing.
-        ValueError
-            If a file is corrupt or of a newer format, or the weights do not fit.
-
-        Examples
-        --------
-        See `save`.
-        """
-        model: CLSGANClassifier = restore(cls, *read_model(folder), parameters)
-        return model
+        return self._generated(codes, rng), self.classes_[codes]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__().copy()
-        for name in ("loss_network_", "generator_"):
-            if isinstance(state.get(name), nn.Module):
-                state[name] = copy.deepcopy(state[name]).cpu()
-        if "device_" in state:
-            state["device_"] = "cpu"
-        return state
-
-    def _check_rows(self, X: Any, reset: bool, name: str) -> Array:
-        rows: Array = validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], accept_sparse=False
-        )
-        return rows
 
     def _new_design(self, settings: Settings, spec: InputSpec, n_rows: int) -> dict[str, Any]:
         """What the networks are built of: later changes of parameters do not touch a fitted one."""
@@ -774,19 +693,9 @@ class CLSGANClassifier(
     def _remember(
         self, data: TrainingData, fitted: Fitted, design: dict[str, Any], started: float
     ) -> None:
-        self._design = design | {"level": level_of(fitted.loss_network) is not None}
+        self._keep(data, fitted, design, started)
         self.classes_ = data.classes
         self.class_prior_ = np.bincount(data.codes) / len(data.codes)
-        self.spec_, self.units_ = data.spec, data.units
-        self.image_shape_ = data.spec.shape if data.spec.is_image else None
-        self.layout_ = data.spec.layout if data.spec.is_image else None
-        self.n_features_in_ = int(np.prod(data.spec.shape))
-        if data.spec.is_image and hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_  # of rows in an earlier fit
-        self.loss_network_, self.generator_ = fitted.loss_network, fitted.generator
-        self._n_features_out = fitted.n_features
-        self.history_, self.n_steps_ = fitted.history, fitted.n_steps
-        self.precision_, self.device_ = fitted.precision, fitted.device_type
         self.validation_error_ = fitted.validation_error
         self.n_unlabeled_, self.skipped_ = len(data.unlabeled), data.all_skipped()
         self.unlabeled_kept_share_ = last_kept_share(fitted.history)
@@ -797,9 +706,6 @@ class CLSGANClassifier(
                 f"the first: {name}: {reason}",
                 stacklevel=3,
             )
-        self.n_skipped_steps_, self.interrupted_ = fitted.n_skipped, fitted.interrupted
-        self.images_per_second_ = fitted.n_rows_seen / fitted.seconds
-        self.fit_time_ = time.perf_counter() - started + fitted.seconds_before
         warn_interrupted(self)
 
     def _describe(self, data: TrainingData) -> str:
@@ -815,27 +721,11 @@ class CLSGANClassifier(
             f"{len(data.classes)} classes"
         )
 
-    def _rows(self, X: Any, labelled: bool = False) -> tuple[Array, Array | None]:
-        """Checked rows to predict, and the labels that their source carries."""
-        check_is_fitted(self)
-        rows, labels = read_like(X, self.spec_, "X", self._check_rows, labelled)
-        if self.spec_.is_image:
-            check_predictable(rows, self.spec_)
-        return rows, labels
-
     def _losses(self, logits: Tensor, features: Tensor) -> Tensor:
         """L(x, y) [b, K] of the objective; minus the scores of a system that is high on real."""
         if self._design.get("high_on_real", False):
             return -logits
         return build_objective("default", open_class=self._design["open_class"]).losses(logits)
-
-    def _forward(self, rows: Array, pick: Callable[[Tensor, Tensor], Tensor]) -> Array:
-        def get(part: slice) -> Tensor:
-            return torch.from_numpy(self.units_.standardise(rows[part])).to(self.device_)
-
-        autocast = autocast_for(self.precision_, self.device_)
-        views = VIEWS[self._design["views"]]
-        return predict_arrays(self.loss_network_, get, len(rows), pick, autocast, views)
 
     def _codes_to_sample(self, n_samples: int, y: Any, rng: np.random.RandomState) -> Array:
         if y is None:

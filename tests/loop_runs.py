@@ -7,8 +7,8 @@ import torch
 
 from clsgan.defaults import resolve_settings
 from clsgan.devices import make_fabric
-from clsgan.fitting import make_streams
 from clsgan.networks import build_generator, build_loss_network, whiten_stem
+from clsgan.run_parts import make_streams
 from clsgan.train_state import prepare_state
 from clsgan.trainer import update_loss_network
 from clsgan.training_data import read_training_data

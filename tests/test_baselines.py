@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from sklearn.semi_supervised import LabelSpreading
 
-from clsgan import CLSGANClassifier, defaults
+from clsgan import CLSGANClassifier
 from clsgan.baselines import BASELINES, check_baselines, run_baseline
 from clsgan.config import DataConfig
+from clsgan.defaults import training as defaults
 from clsgan.run_data import RunData, load_run_data
 
 

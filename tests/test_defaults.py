@@ -6,13 +6,8 @@ import pytest
 from torch import nn
 
 from clsgan import CLSGANClassifier
-from clsgan.defaults import (
-    OBJECTIVE_FIELDS,
-    TRAINING_FIELDS,
-    choose_views,
-    default_steps,
-    resolve_settings,
-)
+from clsgan.defaults import choose_views, default_steps, resolve_settings
+from clsgan.defaults.resolve import OBJECTIVE_FIELDS, TRAINING_FIELDS
 from clsgan.inputs import InputSpec
 from clsgan.settings import Settings
 

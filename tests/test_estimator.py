@@ -507,8 +507,8 @@ def test_what_is_said_goes_to_standard_error(tiny, digits, capsys):
 
 def test_warm_start_keeps_its_network_when_fewer_rows_come(tiny, digits, monkeypatch) -> None:
     """From some number of rows on the network is wider; one that is there stays as it is."""
-    monkeypatch.setattr("clsgan.defaults.MANY_ROWS", len(digits.x_lab) + 50)
-    monkeypatch.setattr("clsgan.defaults.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", len(digits.x_lab) + 50)
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
     model = tiny(loss_network_options=None, warm_start=True, generator=None)
     model.fit(digits.x_lab, digits.y_lab, digits.x_unl)
     assert model.transform(digits.x_test[:1]).shape == (1, 24)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from clsgan import defaults, fitting
-from clsgan.defaults import choose_augment, default_steps
+from clsgan import fitting
+from clsgan.defaults import augmentation, choose_augment, default_steps
 from clsgan.inputs import InputSpec
 
 GREY = InputSpec((1, 16, 16), "NHW", "uint8", 0.0, 255.0)
@@ -71,9 +71,11 @@ def test_flips_are_for_colour_unless_told():
 
 def test_large_files_go_through_albumentations(images, monkeypatch):
     made = []
-    pipeline = defaults.photo_pipeline
+    pipeline = augmentation.photo_pipeline
     monkeypatch.setattr(
-        defaults, "photo_pipeline", lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip)
+        augmentation,
+        "photo_pipeline",
+        lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip),
     )
     augmented(images, from_files=False, spec=PHOTO)
     augmented(images[..., :16, :16], from_files=True, spec=COLOUR)

@@ -57,7 +57,7 @@ class PoolStore:
 
     Examples
     --------
-    See `clsgan.fitting.make_streams`.
+    See `clsgan.run_parts.make_streams`.
     """
 
     def __init__(

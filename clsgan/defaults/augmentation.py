@@ -1,0 +1,169 @@
+"""Augmentation of each kind of rows: what "auto" comes to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
+from clsgan.defaults.checks import is_auto
+from clsgan.defaults.training import LIKE_PAPER
+from clsgan.inputs import InputSpec
+
+PHOTO_SIDE = 48
+PIPELINE_FILES = (".yaml", ".yml", ".json")
+
+
+def choose_augment(
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool, has_unlabeled: bool = False
+) -> tuple[Augment, Augment]:
+    """Augmentation of the labeled and of the generated rows.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+    has_unlabeled : bool
+        Whether unlabeled rows are trained on too: "auto" is then "weak" in place of "medium".
+
+    Returns
+    -------
+    (augment, generated_augment)
+        The same, but for albumentations pipelines: no gradient passes them, and generated rows get
+        the family "weak".
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> params = {"augment": "auto", "flip": "auto", "objective": "default"}
+    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"), False)
+    >>> real is generated
+    True
+    """
+    wanted = settled_augment(params["augment"], params, spec, from_files)
+    if has_unlabeled and is_auto(params["augment"]) and wanted == "medium":
+        wanted = "weak"
+    augment = _build(wanted, params, spec)
+    if _is_family(wanted):
+        return augment, augment
+    return augment, _build("weak", params, spec)
+
+
+def choose_unlabeled_augment(
+    params: Mapping[str, Any], spec: InputSpec, from_files: bool, augment: Augment
+) -> Augment:
+    """Augmentation of the unlabeled rows that the loss network learns from.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+    augment : callable
+        That of the labeled rows.
+
+    Returns
+    -------
+    callable
+        "auto" is "strong" where `augment` is "auto" and comes to a family, else `augment`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+
+    Examples
+    --------
+    >>> params = {"unlabeled_augment": "auto", "augment": "none", "objective": "default"}
+    >>> keep = lambda x, generator: x
+    >>> choose_unlabeled_augment(params, InputSpec((4,), "ND", "float64"), False, keep) is keep
+    True
+    """
+    wanted = params["unlabeled_augment"]
+    if not is_auto(wanted):
+        return _build(wanted, params, spec)
+    if not is_auto(params["augment"]):
+        return augment
+    settled = settled_augment("auto", params, spec, from_files)
+    return _build("strong", params, spec) if settled == "medium" else augment
+
+
+def flips(flip: str | bool, spec: InputSpec) -> bool:
+    """Whether to mirror images; "auto" mirrors colour ones: grey ones are often digits, letters.
+
+    Parameters
+    ----------
+    flip : {"auto", True, False}
+    spec : InputSpec
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If it is another string.
+
+    Examples
+    --------
+    >>> flips("auto", InputSpec((3, 32, 32), "NHWC", "uint8"))
+    True
+    """
+    if isinstance(flip, str):
+        if flip != "auto":
+            raise ValueError(f"flip={flip!r} is not valid; choose 'auto', True or False")
+        return spec.is_image and spec.shape[0] == 3
+    return bool(flip) and spec.is_image
+
+
+def settled_augment(
+    wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files: bool
+) -> Any:
+    """A family's name or a pipeline: what is wanted, or what "auto" comes to.
+
+    Parameters
+    ----------
+    wanted : str or pipeline
+        As the estimator's parameter `augment`.
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    from_files : bool
+        Whether X was read from image files.
+
+    Returns
+    -------
+    str or pipeline
+
+    Examples
+    --------
+    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
+    >>> settled_augment("auto", {"objective": "default", "flip": "auto"}, spec, False)
+    'medium'
+    """
+    if not is_auto(wanted):
+        return wanted
+    if params["objective"] in LIKE_PAPER or not spec.is_image:
+        return "none"
+    if from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
+        return photo_pipeline(spec.shape[1], spec.shape[2], flips(params["flip"], spec))
+    return "medium"
+
+
+def _is_family(wanted: Any) -> bool:
+    """Whether it names a family of `clsgan.augment`, which gradients pass; else a pipeline."""
+    return isinstance(wanted, str) and not wanted.endswith(PIPELINE_FILES)
+
+
+def _build(wanted: Any, params: Mapping[str, Any], spec: InputSpec) -> Augment:
+    if _is_family(wanted):
+        return build_augment(wanted, spec.shape, flips(params["flip"], spec))
+    return albumentations_augment(wanted)
