@@ -1,24 +1,18 @@
-"""Terms of the systems that are trained through one critic: critic, generator and penalties."""
+"""Terms of the systems that are trained through one critic, its own and the generator's."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from clsgan.freezing import frozen_statistics
-from clsgan.lipschitz import (
-    SteepestPoints,
-    direct_penalty,
-    gradient_penalty,
-    max_gradient_penalty,
-)
 from clsgan.objectives import Pairs, System, at_label
 from clsgan.settings import Settings
 from clsgan.streams import Batch
+from clsgan.train_state import TrainState
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    pass
 
 Output = tuple[Tensor, Tensor]
 
@@ -114,105 +108,65 @@ def system_of(settings: Settings) -> System:
     return settings.objective.system
 
 
-def penalty_term(
-    fabric: "Fabric",
-    settings: Settings,
-    network: nn.Module,
+def critic_term(
+    state: TrainState,
     batch: Batch,
     fake: Tensor | None,
-    generator: torch.Generator,
-    steepest: SteepestPoints | None,
-) -> Tensor | None:
-    """The gradient penalty of a step, in float32 on the plain module, with frozen statistics.
+    settings: Settings,
+    real: tuple[Tensor, Tensor],
+) -> dict[str, Tensor]:
+    """What a system has its critic minimise, on labeled rows against generated ones.
 
     Parameters
     ----------
-    fabric : Fabric
-    settings : Settings
-    network : nn.Module
-        Not wrapped: a double backward fails through wrappers.
+    state : TrainState
     batch : Batch
     fake : Tensor [M, ...] or None
-        Generated rows, without graph. None in a step without any: penalties at interpolates are
-        left out.
-    generator : torch.Generator
-        Draws the interpolates.
-    steepest : SteepestPoints or None
-        Of the penalty "max".
+        Generated rows, without graph.
+    settings : Settings
+    real : (logits [B, K], features [B, F])
+        Of the labeled rows.
 
     Returns
     -------
-    Tensor or None
-        A scalar.
+    dict of Tensor
+        Empty in a step without generated rows.
 
     Examples
     --------
     See `clsgan.trainer.update_loss_network`.
     """
-    if settings.penalty is None or (fake is None and not settings.penalty.startswith("direct")):
-        return None
-
-    def scores(x: Tensor, y: Tensor) -> Tensor:
-        return critic_scores(settings, network(x)[0].float(), y)
-
-    device = fabric.device.type
-    with frozen_statistics(network), torch.autocast(device, enabled=False):
-        compute = PENALTIES[settings.penalty]
-        return compute(settings, scores, batch, fake, generator, steepest).mean()
-
-
-Scores = Callable[[Tensor, Tensor], Tensor]
-
-
-def _direct(
-    settings: Settings,
-    scores: Scores,
-    batch: Batch,
-    fake: Tensor | None,
-    generator: torch.Generator,
-    steepest: SteepestPoints | None,
-) -> Tensor:
-    squared = settings.penalty == "direct_squared"
-    return direct_penalty(lambda x: scores(x, batch.y_lab), batch.x_lab.float(), squared=squared)
-
-
-def _at_interpolates(
-    settings: Settings,
-    scores: Scores,
-    batch: Batch,
-    fake: Tensor | None,
-    generator: torch.Generator,
-    steepest: SteepestPoints | None,
-) -> Tensor:
-    real, fake, y = _matched(batch, fake)
-    return gradient_penalty(
-        lambda x: scores(x, y), real, fake, generator, one_sided=settings.one_sided
-    )
-
-
-def _steepest(
-    settings: Settings,
-    scores: Scores,
-    batch: Batch,
-    fake: Tensor | None,
-    generator: torch.Generator,
-    steepest: SteepestPoints | None,
-) -> Tensor:
-    real, fake, y = _matched(batch, fake)
-    return max_gradient_penalty(scores, real, fake, generator, buffer=steepest, y=y)
-
-
-def _matched(batch: Batch, fake: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Labeled rows, generated rows and their common classes."""
     if fake is None:
-        raise ValueError("a penalty at interpolates needs generated rows")
-    n = min(len(batch.x_lab), len(fake))
-    return batch.x_lab[:n].float(), fake[:n].float(), batch.y_lab[:n]
+        return {}
+    with frozen_statistics(state.loss_network):
+        output = state.loss_network(fake)
+    pairs = make_pairs(settings, batch, real, fake, output)
+    return {"critic": system_of(settings).critic(pairs).mean()}
 
 
-PENALTIES: dict[str, Callable[..., Tensor]] = {
-    "direct": _direct,
-    "direct_squared": _direct,
-    "gp": _at_interpolates,
-    "max": _steepest,
-}
+def real_scores(
+    network: nn.Module, batch: Batch, settings: Settings
+) -> tuple[Tensor, Tensor] | None:
+    """Output for labeled rows, where the generator's part of a system compares with it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Frozen.
+    batch : Batch
+    settings : Settings
+
+    Returns
+    -------
+    (logits [B, K], features [B, F]) or None
+
+    Examples
+    --------
+    See `clsgan.trainer.update_generator`.
+    """
+    system = settings.objective.system
+    if system is None or not system.row.generator_sees_real:
+        return None
+    with torch.no_grad():
+        logits, features = network(batch.x_lab)
+    return logits, features

@@ -27,7 +27,7 @@ from clsgan.devices import (
 )
 from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
-from clsgan.memory import kept_memory
+from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
 from clsgan.networks import remove_level
 from clsgan.processes import agreed_seconds, average_buffers
@@ -38,7 +38,7 @@ from clsgan.settings import Settings
 from clsgan.splits import split_validation
 from clsgan.step_check import check_finite
 from clsgan.train_state import TrainState, prepare_state
-from clsgan.trainer import explained_out_of_memory, train
+from clsgan.trainer import train
 from clsgan.training_data import TrainingData
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def fit_networks(
             seeded(seed, device_type),
             own_modes(),
             kept_memory(device_type),
-            explained_out_of_memory(settings),
+            explained_out_of_memory(settings.batch_size, settings.generated_batch_size),
         ):
             return _fit(fabric, data, settings, params, budget, seed, checkpoints, previous)
 

@@ -1,4 +1,4 @@
-"""Memory of the process while a run trains on a CPU."""
+"""Memory while a run trains: what is freed stays, and what to lower where it runs out."""
 
 import ctypes
 import platform
@@ -55,3 +55,35 @@ def _glibc() -> Any:
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return None
     return ctypes.CDLL(None)
+
+
+@contextmanager
+def explained_out_of_memory(batch_size: int, generated_batch_size: int) -> Iterator[None]:
+    """Say what to lower when a device runs out of memory in a block.
+
+    Parameters
+    ----------
+    batch_size, generated_batch_size : int
+        Of the run.
+
+    Raises
+    ------
+    MemoryError
+
+    Examples
+    --------
+    >>> with explained_out_of_memory(256, 64):
+    ...     raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    Traceback (most recent call last):
+    MemoryError: out of memory at batch_size=256, generated_batch_size=64; halve batch_size, ...
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        raise MemoryError(
+            f"out of memory at batch_size={batch_size}, "
+            f"generated_batch_size={generated_batch_size}; halve batch_size, or choose "
+            "a smaller loss_network"
+        ) from error

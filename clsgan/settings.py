@@ -35,7 +35,7 @@ class Settings:
     critic_steps : int
         Steps of the loss network for each one of the generator.
     penalty : str or None
-        Key of `clsgan.critic_terms.PENALTIES`.
+        Key of `clsgan.penalty_terms.PENALTIES`.
     penalty_weight : float
     one_sided : bool
         Whether gradient norms below 1 are free in the penalty "gp".

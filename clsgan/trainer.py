@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from clsgan.critic_terms import critic_scores, make_pairs, penalty_term, system_of
+from clsgan.critic_terms import critic_scores, critic_term, make_pairs, real_scores, system_of
 from clsgan.freezing import frozen, frozen_statistics
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
 from clsgan.networks import level_of
 from clsgan.objectives import loss_sensitive_generator
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
+from clsgan.penalty_terms import penalty_term
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -194,7 +195,7 @@ def update_loss_network(
     if generated is not None:
         fake = _shown(state, streams, generated.detach(), settings)
     if settings.objective.system is not None:
-        terms |= _critic(state, batch, fake, settings, (lab, features))
+        terms |= critic_term(state, batch, fake, settings, (lab, features))
     else:
         terms |= _margins(fabric, state, batch, fake, settings, (lab, unl))
     penalty = penalty_term(
@@ -264,7 +265,7 @@ def update_generator(
     with frozen(network), frozen_statistics(network), fabric.autocast():
         fake = _shown(state, streams, generated, settings)
         output = network(fake)
-        real = _real_scores(network, batch, settings)
+        real = real_scores(network, batch, settings)
     if settings.objective.system is None:
         losses = critic_scores(settings, output[0].float(), batch.y_gen)
         loss = loss_sensitive_generator(losses).mean()
@@ -286,34 +287,6 @@ def _gradient_norm(network: nn.Module) -> Tensor:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     norm: Tensor = torch.stack([gradient.norm() for gradient in gradients]).norm()
     return norm
-
-
-def _critic(
-    state: TrainState,
-    batch: Batch,
-    fake: Tensor | None,
-    settings: Settings,
-    real: tuple[Tensor, Tensor],
-) -> Scalars:
-    """What a system has its critic minimise, on labeled rows against generated ones."""
-    if fake is None:
-        return {}
-    with frozen_statistics(state.loss_network):
-        output = state.loss_network(fake)
-    pairs = make_pairs(settings, batch, real, fake, output)
-    return {"critic": system_of(settings).critic(pairs).mean()}
-
-
-def _real_scores(
-    network: nn.Module, batch: Batch, settings: Settings
-) -> tuple[Tensor, Tensor] | None:
-    """Output for labeled rows, where the generator's part of a system compares with it."""
-    system = settings.objective.system
-    if system is None or not system.row.generator_sees_real:
-        return None
-    with torch.no_grad():
-        logits, features = network(batch.x_lab)
-    return logits, features
 
 
 def _margins(
@@ -369,35 +342,3 @@ def _threads(fabric: "Fabric", budget: Budget) -> Iterator[Callable[[int], None]
         return
     with ThreadTuner(torch.get_num_threads()) as tuner:
         yield tuner.after_step
-
-
-@contextmanager
-def explained_out_of_memory(settings: Settings) -> Iterator[None]:
-    """Say what to lower when a device runs out of memory in a block.
-
-    Parameters
-    ----------
-    settings : Settings
-
-    Raises
-    ------
-    MemoryError
-
-    Examples
-    --------
-    >>> from clsgan.objectives import OBJECTIVES
-    >>> with explained_out_of_memory(Settings(OBJECTIVES["default"])):
-    ...     raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
-    Traceback (most recent call last):
-    MemoryError: out of memory at batch_size=256, generated_batch_size=64; halve batch_size, ...
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
-            raise
-        raise MemoryError(
-            f"out of memory at batch_size={settings.batch_size}, "
-            f"generated_batch_size={settings.generated_batch_size}; halve batch_size, or choose "
-            "a smaller loss_network"
-        ) from error

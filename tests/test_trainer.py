@@ -11,7 +11,7 @@ import pytest
 import torch
 from loop_runs import changed, draw, loss_step, snapshot
 
-from clsgan import critic_terms, trainer
+from clsgan import penalty_terms, trainer
 from clsgan.freezing import frozen_statistics
 from clsgan.networks import level_of
 from clsgan.runlog import RunLog
@@ -325,14 +325,14 @@ def test_rows_are_generated_once_a_step_and_penalties_computed_once(
     count("generator", run.state.generator.module)
     count("wrapped", run.state.loss_network)
     count("plain", run.state.loss_network.module)
-    compute = dict(critic_terms.PENALTIES)
+    compute = dict(penalty_terms.PENALTIES)
     for name, penalty in compute.items():
 
         def spy(*args, penalty=penalty):
             passes["penalty"].append(run.state.step)
             return penalty(*args)
 
-        monkeypatch.setitem(critic_terms.PENALTIES, name, spy)
+        monkeypatch.setitem(penalty_terms.PENALTIES, name, spy)
     run_training(run, 2)
     for step, expected in enumerate(plain):
         found = {name: steps.count(step) for name, steps in passes.items()}

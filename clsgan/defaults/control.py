@@ -6,9 +6,9 @@ from numbers import Integral
 from typing import Any
 
 from clsgan.choices import one_of
-from clsgan.critic_terms import PENALTIES
 from clsgan.defaults.checks import is_within
 from clsgan.objectives import Objective
+from clsgan.penalty_terms import PENALTIES
 
 PENALTY_WEIGHTS = {"direct": 1.0, "direct_squared": 1.0, "gp": 10.0, "max": 0.1}
 
