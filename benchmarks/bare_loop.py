@@ -172,7 +172,9 @@ def update_loss_network(bare: Bare, rows: Rows, shown: Tensor | None, progress: 
         with bare.part("level"):
             loss_of_level(bare, rows, shown).backward()
     with bare.part("optimiser"):
-        if bare.level is not None:
+        if bare.level is not None and shown is None:
+            bare.level.zero_grad()
+        elif bare.level is not None:
             nn.utils.clip_grad_norm_(bare.level.parameters(), LEVEL_GRADIENT)
         bare.loss_optimizer.step()
 

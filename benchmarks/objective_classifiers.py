@@ -13,7 +13,7 @@ from clsgan.config import DataConfig
 from clsgan.run_data import load_run_data
 
 N_LABELS = 100
-# The networks of the images of the other studies; all else is the estimator's own.
+# As wide as those of the other studies on images, with batch norm; all else is the estimator's own.
 CLASSIFIER: Arguments = {
     "loss_network": "small",
     "loss_network_options": {"widths": [16, 32, 64]},

@@ -47,13 +47,15 @@ def check_early(
     ValueError: loss_network='smal' is not known; did you mean 'small'? ...
     """
     # what more rows change is the default batch, which only grows: they make nothing valid
-    resolve_settings(params, spec, n_rows)
+    settings = resolve_settings(params, spec, n_rows)
     device_type = choose_device(params["accelerator"])
     choose_precision(params["precision"], device_type, spec.is_image)
     check_options(params)
     augment, _ = choose_augment(params, spec, from_files, has_unlabeled=True)
     choose_unlabeled_augment(params, spec, from_files, augment)
     choose_views(params, spec)
+    if not settings.generated_batch_size:
+        params = {**params, "generator": None}
     options = {**params, "loss_network_options": choose_network_options(params, spec, n_rows)}
     _check_networks(options, spec, n_classes)
 

@@ -29,6 +29,7 @@ from clsgan.fitting import Fitted, fit_networks
 from clsgan.inputs import InputSpec
 from clsgan.labels import read_labels
 from clsgan.objectives import build_objective, outlier_probability
+from clsgan.run_parts import wants_level
 from clsgan.saving import (
     DESIGN,
     keep_last_good,
@@ -588,8 +589,11 @@ class CLSGANClassifier(
         Returns
         -------
         array [N]
-            Between 0 and 1, high for outliers: one minus the largest class probability, corrected
-            by what generated and unlabeled rows taught (docs/ablation.md has what it was worth).
+            Between 0 and 1, high for outliers. By default it is one minus the largest class
+            probability, corrected by what generated and unlabeled rows taught (docs/ablation.md has
+            what that was worth); with `unlabeled_filter` it is learned altogether. Where the level
+            has been taken off (``objective="paper"``, a system, ``margins_train="network"``) it is
+            made of the scores alone.
 
         Raises
         ------
@@ -666,6 +670,7 @@ class CLSGANClassifier(
             "latent_dim": settings.latent_dim,
             "noise": settings.noise,
             "open_class": settings.objective.open_class,
+            "wants_level": wants_level(settings),
             "high_on_real": system is not None and system.row.high_on_real,
             "views": choose_views(params, spec),
         }
@@ -688,6 +693,12 @@ class CLSGANClassifier(
                     f"warm_start=True goes on with the networks of the last fit, which had "
                     f"{name}={self._design[name]!r}; got {design[name]!r}"
                 )
+        if design["wants_level"] and not self._design.get("wants_level", True):
+            raise ValueError(
+                "warm_start=True goes on with the networks of the last fit, whose level was taken "
+                "off, since the margins or a system trained the whole loss network; keep the "
+                "objective and margins_train, or fit without warm_start"
+            )
         return copy.deepcopy(self.loss_network_).train(), copy.deepcopy(self.generator_)
 
     def _remember(

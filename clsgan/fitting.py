@@ -29,9 +29,8 @@ from clsgan.inference import VIEWS, View, predict_arrays
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
-from clsgan.networks import remove_level
 from clsgan.processes import agreed_seconds, average_buffers
-from clsgan.run_parts import build_networks, check_filter, make_streams, row_store
+from clsgan.run_parts import build_networks, check_filter, fit_level, make_streams, row_store
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -158,8 +157,7 @@ def _fit(
     rows = None if checkpoints is None else checkpoints.rows()
     train_rows, held_out = rows or _cut_validation(data, params["validation_fraction"], seed)
     networks = previous or build_networks(data, settings, params, seed)
-    if settings.objective.system is not None or settings.objective.margins_train == "network":
-        remove_level(networks[0])
+    fit_level(networks[0], settings)
     check_filter(networks[0], settings)
     if settings.spectral_norm:
         spectral_norm(networks[0])

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clsgan.networks import level_of
+
 CHUNK = 128
 
 View = Callable[[Tensor], Tensor]
@@ -36,6 +38,7 @@ def mean_over_views(
     Returns
     -------
     logits : Tensor [B, K]
+        Where the network has a level, moved by what it makes of all views.
     features : Tensor [B, F]
         float32 where more than one view is taken.
 
@@ -46,14 +49,14 @@ def mean_over_views(
     >>> mean_over_views(left, rows, VIEWS["mirror"])[0]
     tensor([[2.]])
     """
-    logits, features = network(views[0](rows))
     if len(views) == 1:
-        return logits, features
-    logits, features = logits.float(), features.float()
-    for view in views[1:]:
-        more = network(view(rows))
-        logits, features = logits + more[0], features + more[1]
-    return logits / len(views), features / len(views)
+        return network(views[0](rows))
+    scores, features = zip(*(network(view(rows)) for view in views), strict=True)
+    mean_features = torch.stack([own.float() for own in features]).mean(dim=0)
+    level = level_of(network) if isinstance(network, nn.Module) else None
+    if level is not None:
+        return level.over_views(scores), mean_features
+    return torch.stack([own.float() for own in scores]).mean(dim=0), mean_features
 
 
 def forward_in_chunks(

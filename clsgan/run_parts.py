@@ -17,7 +17,7 @@ from clsgan.defaults import (
     choose_unlabeled_augment,
     flips,
 )
-from clsgan.networks import build_generator, build_loss_network, level_of, whiten_stem
+from clsgan.networks import build_generator, build_loss_network, level_of, remove_level, whiten_stem
 from clsgan.objectives import UNLABELED
 from clsgan.pools.store import PoolStore
 from clsgan.settings import Settings
@@ -129,6 +129,44 @@ def build_networks(
         seed=seed + 1,
     )
     return network, generator
+
+
+def fit_level(network: nn.Module, settings: Settings) -> None:
+    """Take the level off a loss network of which the generated rows train more than the level.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The loss network, changed in place.
+    settings : Settings
+
+    Examples
+    --------
+    See `clsgan.fitting.fit_networks`.
+    """
+    if not wants_level(settings):
+        remove_level(network)
+
+
+def wants_level(settings: Settings) -> bool:
+    """Whether the margins of a run train the level alone.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from clsgan.objectives import OBJECTIVES
+    >>> wants_level(Settings(OBJECTIVES["default"])), wants_level(Settings(OBJECTIVES["paper"]))
+    (True, False)
+    """
+    objective = settings.objective
+    return objective.system is None and objective.margins_train == "level"
 
 
 def check_filter(network: nn.Module, settings: Settings) -> None:

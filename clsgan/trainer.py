@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # Norm of the level's gradient at most. At the classifier's learning rate its two layers drove each
 # other up without bound: in one of three runs of 300 s on CIFAR-10 to NaN.
 LEVEL_GRADIENT = 0.3
+LEVEL_TERMS = {"hinge", "unlabeled_hinge", "outlier"}
 FILTER_INTERVAL = 4  # steps from one of the level to the next, at most, where it weighs the pool
 
 
@@ -217,7 +218,10 @@ def update_loss_network(
     fabric.backward(loss)
     check_step(fabric, "loss network", terms, loss, state.loss_optimizer)
     level = level_of(state.loss_network.module)
-    if level is not None:
+    asked = LEVEL_TERMS & terms.keys() or settings.objective.open_class == "all"
+    if level is not None and not asked:
+        level.zero_grad()  # to None: else it would decay in steps in which it does not learn
+    elif level is not None:
         fabric.strategy.precision.unscale_gradients(state.loss_optimizer)
         nn.utils.clip_grad_norm_(level.parameters(), LEVEL_GRADIENT)
     state.loss_optimizer.step()
@@ -302,7 +306,7 @@ def _margins(
         every = settings.generator_interval
         if settings.objective.unlabeled_filter is not None:
             every = min(every, FILTER_INTERVAL)
-        if state.step % every:
+        if fake is None and state.step % every:
             return {}
         return level_terms(fabric, state, settings.objective, batch, fake)
     if fake is None:

@@ -8,7 +8,7 @@ import torch
 from clsgan.defaults import resolve_settings
 from clsgan.devices import make_fabric
 from clsgan.networks import build_generator, build_loss_network, whiten_stem
-from clsgan.run_parts import make_streams
+from clsgan.run_parts import fit_level, make_streams
 from clsgan.train_state import prepare_state
 from clsgan.trainer import update_loss_network
 from clsgan.training_data import read_training_data
@@ -25,6 +25,7 @@ def prepare_run(estimator, digits):
     generator = None if params["generator"] is None else generator
     fabric = make_fabric("cpu", "32-true")
     streams = make_streams(fabric, data, np.arange(100), settings, params, seed=0)
+    fit_level(network, settings)
     state = prepare_state(fabric, network, generator, settings)
     return SimpleNamespace(fabric=fabric, state=state, streams=streams, settings=settings)
 

@@ -135,6 +135,10 @@ def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
         ({"batch_size": 32.5}, r"batch_size=32\.5"),
         ({"batch_size": "32"}, "batch_size='32'"),
         ({"generator_interval": 0}, "generator_interval=0"),
+        (
+            {"margins_train": "network", "outlier_weight": 1.0},
+            r"outlier_weight=1\.0 is of a term that trains the level",
+        ),
         ({"generated_batch_size": -1}, "generated_batch_size=-1 .* >= 0"),
         ({"learning_rate": 0.0}, r"learning_rate=0\.0 is not valid; it is a number above 0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

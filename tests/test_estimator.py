@@ -374,6 +374,13 @@ def test_warm_start_gets_better(tiny, digits):
     assert model.score(digits.x_lab, digits.y_lab) > first + 0.05
 
 
+def test_warm_start_cannot_put_back_a_level_that_was_taken_off(tiny, digits):
+    model = tiny(warm_start=True, margins_train="network").fit(digits.x_lab, digits.y_lab)
+    model.fit(digits.x_lab, digits.y_lab)
+    with pytest.raises(ValueError, match="whose level was taken off"):
+        model.set_params(margins_train="level").fit(digits.x_lab, digits.y_lab)
+
+
 def test_warm_start_needs_the_same_classes_and_shape(tiny, digits):
     model = tiny(warm_start=True).fit(digits.x_lab, digits.y_lab)
     with pytest.raises(ValueError, match="warm_start=True needs the classes and shape"):

@@ -76,7 +76,7 @@ def test_the_paper_has_its_margins_train_the_network(make_run):
         after.append(snapshot(run.state.loss_network.module))
     name = "head.linear.weight"
     assert not torch.equal(after[0][name], after[1][name])
-    assert level_of(run.state.loss_network.module) is not None
+    assert level_of(run.state.loss_network.module) is None
 
 
 def test_what_is_no_digit_gets_the_higher_outlier_score(tiny, digits):

@@ -486,6 +486,22 @@ def test_two_processes_end_with_the_same_weights(tmp_path, objective):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+def test_the_level_neither_moves_nor_decays_between_its_steps(make_run):
+    run = make_run(generator_interval=4)
+    level = level_of(run.state.loss_network.module)
+    run_training(run, 4)  # a step of the level, then three without
+    before = snapshot(level)
+    learned = [p for p in level.parameters() if p.abs().max() > 0]
+    assert len(learned) == 4, "it has learned"
+    batch, _ = draw(run)
+    loss_step(run, batch, None)
+    assert not changed(before, level)
+    batch, generated = draw(run)
+    run.state.step = 4
+    loss_step(run, batch, generated)
+    assert changed(before, level)
+
+
 def test_the_level_takes_short_steps_and_the_classifier_its_own(make_run, monkeypatch):
     seen = []
     run = make_run()

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from clsgan import CLSGANClassifier
+from clsgan.networks import level_of
 from clsgan.objectives import UNLABELED, align_classes, outlier_probability
 from clsgan.pool_belief import LEAST_SCORES, SCORES_KEPT, PoolBelief
 from clsgan.unlabeled_terms import KEPT, known_weights, unlabeled_term
@@ -139,6 +140,33 @@ def test_a_pool_of_known_rows_alone_is_kept(tiny, digits):
     X, y, pool = digits_with_novel(digits, novel=0.0)
     model = tiny(unlabeled_filter="open-class", **RUN).fit(X, y, pool)
     assert model.unlabeled_kept_share_ > 0.6
+
+
+@pytest.mark.parametrize("interval", [5, 8])
+def test_with_the_filter_the_level_sees_every_generated_row_and_more_steps(make_run, interval):
+    run = make_run(unlabeled_filter="open-class", generator_interval=interval)
+    with_rows, asked = [], []
+    for run.state.step in range(2 * interval):
+        batch, generated = draw(run)
+        made = generated if run.state.step % interval == 0 else None
+        terms = loss_step(run, batch, made)
+        with_rows += [run.state.step] if made is not None else []
+        asked += [run.state.step] if "outlier" in terms else []
+    assert set(with_rows) <= set(asked)
+    assert {0, 4, 8} & set(range(2 * interval)) <= set(asked) < set(range(2 * interval))
+
+
+def test_the_filter_takes_the_anchor_off_and_a_saved_model_is_without_it_too(
+    tiny, digits, tmp_path
+):
+    for asked, anchor in (("open-class", 0.0), (None, 1.0)):
+        model = tiny(unlabeled_filter=asked, max_steps=6).fit(*digits[:3])
+        model.save(tmp_path / "model", overwrite=True)
+        again = CLSGANClassifier.load(tmp_path / "model")
+        assert float(level_of(again.loss_network_).anchor) == anchor
+        assert np.array_equal(
+            again.outlier_score(digits.x_test), model.outlier_score(digits.x_test)
+        )
 
 
 def test_the_kept_share_is_saved(tiny, digits, tmp_path):

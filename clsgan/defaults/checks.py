@@ -114,6 +114,34 @@ def check_class_options(params: Mapping[str, Any]) -> None:
         )
 
 
+def check_level_options(params: Mapping[str, Any], objective: Objective) -> None:
+    """Refuse weights of the level's terms where there is no level.
+
+    Parameters
+    ----------
+    params : mapping
+        The classifier's parameters.
+    objective : Objective
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    See `clsgan.defaults.resolve_settings`.
+    """
+    if objective.margins_train == "level" or objective.system is not None:
+        return
+    for name in ("outlier_weight", "unlabeled_outlier_weight"):
+        if params[name]:
+            raise ValueError(
+                f"{name}={params[name]!r} is of a term that trains the level; with "
+                f"margins_train={objective.margins_train!r} (objective={params['objective']!r}) "
+                "there is none"
+            )
+
+
 def check_prior(params: Mapping[str, Any], objective: Objective) -> None:
     """Refuse a class prior that nothing is aligned to.
 

@@ -7,6 +7,7 @@ from clsgan.choices import one_of
 from clsgan.class_balance import ESTIMATE
 from clsgan.defaults.checks import (
     check_class_options,
+    check_level_options,
     check_parameters,
     check_prior,
     check_prior_fakes,
@@ -84,6 +85,7 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     if isinstance(params["class_prior"], str) and params["class_prior"] == ESTIMATE:
         changes["estimate_prior"] = True
     objective = build_objective(params["objective"], params["objective_options"], **changes)
+    check_level_options(params, objective)
     check_prior(params, objective)
     training = dict(training_defaults(params, spec, n_rows))
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}

@@ -1,5 +1,7 @@
 """How much a row looks like any class at all: one number that moves all class scores alike."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,10 @@ class Level(nn.Module):
     with p_max the largest class probability and m a network of one hidden layer on the features.
     m starts at 0. With an anchor of 1 the probability of none is ``1 - p_max`` then: what is
     learned is a correction of how sure the classifier is. With an anchor of 0 it starts at 1/2 and
-    is learned altogether. No gradient passes p_max, and none to the features.
+    is learned altogether.
+
+    While its weights are trained no gradient passes p_max or the features: the classifier learns as
+    without it. Where they are frozen, as in the generator's step, gradients pass to the rows.
 
     The features are brought to an RMS of 1; its logarithm is one input more.
 
@@ -57,12 +62,33 @@ class Level(nn.Module):
         -------
         Tensor [B, 1]
         """
-        known = self.learned(features) + self.anchor * log_odds_of_largest(logits.detach())
+        judged = logits
+        if self.output.weight.requires_grad:
+            features, judged = features.detach(), logits.detach()
+        known = self.learned(features) + self.anchor * log_odds_of_largest(judged)
         return known - logits.logsumexp(dim=1, keepdim=True)
 
+    def over_views(self, logits: Sequence[Tensor]) -> Tensor:
+        """Scores of a row from those of several views of it, all of them moved by this level.
+
+        Parameters
+        ----------
+        logits : sequence of Tensor [B, K]
+
+        Returns
+        -------
+        Tensor [B, K]
+            The class probabilities are those of the mean; m is the mean over the views, and p_max
+            that of the mean: where two views are each sure of another class, none is sure.
+        """
+        views = torch.stack([view.float() for view in logits])
+        own = torch.stack([self.anchor * log_odds_of_largest(view) for view in views])
+        learned = (views.logsumexp(dim=2, keepdim=True) - own).mean(dim=0)
+        mean = views.mean(dim=0).log_softmax(dim=1)
+        return mean + learned + self.anchor * log_odds_of_largest(mean)
+
     def learned(self, features: Tensor) -> Tensor:
-        """The learned part m(x) [B, 1], from features [B, F] that get no gradient."""
-        features = features.detach()
+        """The learned part m(x) [B, 1], from features [B, F]."""
         size = features.square().mean(dim=1, keepdim=True).add(1e-6).sqrt()
         hidden = self.hidden(torch.cat([features / size, size.log()], dim=1))
         correction: Tensor = self.output(nn.functional.gelu(hidden))

@@ -87,6 +87,36 @@ def test_no_gradient_passes_to_the_features_and_classes_learn_as_without_it() ->
     assert torch.allclose(logits.grad, expected, atol=1e-6)
 
 
+def test_frozen_it_is_a_function_of_the_rows_like_any_other() -> None:
+    level = random_level(6).requires_grad_(False)
+    features, logits = (torch.randn(3, n, dtype=torch.float64, requires_grad=True) for n in (6, 4))
+    level = level.double()
+
+    def none(features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return outlier_probability(logits + level(features, logits))
+
+    assert torch.autograd.gradcheck(none, (features, logits))
+    none(features, logits).sum().backward()
+    assert features.grad is not None and features.grad.abs().max() > 0
+
+
+def test_views_that_are_sure_of_different_classes_are_sure_of_none() -> None:
+    level = Level(6)
+    features = torch.zeros(1, 6)
+    views = [torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.1, 0.9]]).log()]
+    moved = [view + level(features, view) for view in views]
+    mean = level.over_views(moved)
+    assert torch.allclose(mean.softmax(dim=1), torch.tensor([[0.5, 0.5]]))
+    assert outlier_probability(mean).item() == pytest.approx(0.5)
+    assert outlier_probability((moved[0] + moved[1]) / 2).item() < 0.2, "a plain mean is not it"
+
+
+def test_one_view_twice_is_that_view() -> None:
+    level, features, logits = random_level(6), torch.randn(5, 6), torch.randn(5, 4)
+    moved = logits + level(features, logits)
+    assert torch.allclose(level.over_views([moved, moved]), moved, atol=1e-5)
+
+
 def test_it_is_made_of_direction_and_size_of_the_features() -> None:
     level = random_level(6)
     features = torch.randn(3, 6)
