@@ -93,7 +93,7 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "unlabeled_hinge_weight": 0.6,
         "label_smoothing": 0.0,
         "class_alignment": 0.5,
-        "margins_train": "network",
+        "margins_train": "level",
         "outlier_weight": 0.3,
         "unlabeled_outlier_weight": 0.1,
         "unlabeled_filter": "open-class",
@@ -102,6 +102,7 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
     found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)
     assert {name: getattr(found.objective, name) for name in changes} == changes
     assert found.objective.unlabeled == "fixmatch"
+    assert settings(spec, margins_train="network").objective.margins_train == "network"
 
 
 def test_without_a_generator_nothing_is_generated() -> None:

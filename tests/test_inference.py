@@ -137,8 +137,10 @@ def test_mirror_views_are_the_mean_of_an_image_and_its_mirror_image(digits) -> N
     images = torch.from_numpy(digits.x_unl[:40].astype(np.float32))[:, None] / 8 - 1
     network = build_loss_network("mlp", (1, 8, 8), 10, seed=0)
     both = scores(network, images, views=VIEWS["mirror"])
-    mean = (scores(network, images) + scores(network, images.flip(3))) / 2
-    assert np.allclose(both, mean, atol=1e-6)
+    views = [torch.from_numpy(scores(network, x)) for x in (images, images.flip(3))]
+    mean = (views[0] + views[1]).div(2).softmax(dim=1)
+    assert np.allclose(torch.from_numpy(both).softmax(dim=1), mean, atol=1e-6)
+    assert np.allclose(1 / (1 + np.exp(both).sum(axis=1)), 1 - mean.amax(dim=1), atol=1e-6)
     assert not np.allclose(both, scores(network, images), atol=1e-3)
     assert np.allclose(both, scores(network, images.flip(3), views=VIEWS["mirror"]), atol=1e-6)
 
