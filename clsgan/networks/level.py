@@ -20,8 +20,9 @@ class Level(nn.Module):
     learned is a correction of how sure the classifier is. With an anchor of 0 it starts at 1/2 and
     is learned altogether.
 
-    While its weights are trained no gradient passes p_max or the features: the classifier learns as
-    without it. Where they are frozen, as in the generator's step, gradients pass to the rows.
+    No gradient passes the features, and none p_max while the weights of m are trained: the
+    classifier learns as without it. Where they are frozen, as in the generator's step, p_max is
+    differentiated too, and the "1+" loss of a row is what it is but for m.
 
     The features are brought to an RMS of 1; its logarithm is one input more.
 
@@ -62,10 +63,8 @@ class Level(nn.Module):
         -------
         Tensor [B, 1]
         """
-        judged = logits
-        if self.output.weight.requires_grad:
-            features, judged = features.detach(), logits.detach()
-        known = self.learned(features) + self.anchor * log_odds_of_largest(judged)
+        judged = logits.detach() if self.output.weight.requires_grad else logits
+        known = self.learned(features.detach()) + self.anchor * log_odds_of_largest(judged)
         return known - logits.logsumexp(dim=1, keepdim=True)
 
     def over_views(self, logits: Sequence[Tensor]) -> Tensor:
