@@ -183,8 +183,8 @@ class CLSGANClassifier(
         Go on from the networks of the last `fit`, which must have had the same classes and shape.
     checkpoint : path, optional
         Folder for checkpoints, from which a run that was stopped or killed goes on with
-        ``resume=True`` as if nothing had happened; see docs/checkpoints.md. Ctrl-C then ends `fit`
-        after a step, with a model and a warning.
+        ``resume=True`` as if nothing had happened; see docs/checkpoints.md. Ctrl-C or SIGTERM then
+        ends `fit` after a step, with a model and a warning.
     checkpoint_every : float, optional
         Seconds between two checkpoints; 0 for one after every step. None is a minute, or more if
         saving would else take more than 2 % of the time.
