@@ -70,7 +70,7 @@ def watched(clock: Clock) -> Iterator[None]:
     calls = {
         (Streams, "next"): "rows",
         (trainer, "_generate"): "generated",
-        (trainer, "_critic"): "critic",
+        (trainer, "critic_term"): "critic",
         (trainer, "penalty_term"): "penalty",
         (Fabric, "backward"): "backward",
         (trainer, "update_generator"): "generator",
