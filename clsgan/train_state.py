@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # With less, an anchored outlier score fits generated rows and gets worse for other outliers;
 # figures in docs/ablation.md.
 LEVEL_DECAY = 0.1
+FREE_LEVEL_DECAY = 0.02  # with less it learns few labeled rows by heart
 
 
 @dataclass
@@ -151,12 +152,12 @@ def update_generator_averages(state: TrainState) -> None:
 
 
 def _decays(loss_network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
-    """Parameter groups of a loss network; those of an anchored level decay faster."""
+    """Parameter groups of a loss network; those of its level decay faster."""
     level = level_of(loss_network)
     groups = decay_groups(loss_network, settings.weight_decay)
-    if level is None or not level.anchor:
+    if level is None:
         return groups
-    own = decay_groups(level, LEVEL_DECAY)
+    own = decay_groups(level, LEVEL_DECAY if level.anchor else FREE_LEVEL_DECAY)
     ids = {id(p) for p in level.parameters()}
     for group in groups:
         group["params"] = [p for p in group["params"] if id(p) not in ids]
