@@ -86,7 +86,7 @@ def make_streams(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         classes=class_shares(params, data.classes, data.codes[train_rows]),
-        keep_plain=settings.objective.margins_train == "level",
+        keep_plain=wants_level(settings),
     )
 
 
