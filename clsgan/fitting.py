@@ -26,6 +26,7 @@ from clsgan.devices import (
     seeded,
 )
 from clsgan.inference import VIEWS, View, predict_arrays
+from clsgan.level_refit import refit_level, refits_level, seconds_to_refit
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
@@ -168,7 +169,12 @@ def _fit(
     before = time.perf_counter()
     decoders = [] if isinstance(data.unlabeled, np.ndarray) else data.unlabeled.decoders
 
+    if refits_level(state, settings):
+        budget.reserve["level"] = seconds_to_refit(budget)
+
     def fitted(interrupted: bool) -> Fitted:
+        if not interrupted:
+            refit_level(fabric, state, streams, settings)
         earlier = 0.0 if checkpoints is None else checkpoints.seconds()
         seconds = time.perf_counter() - before + earlier
         return _fitted(fabric, state, log, validate, seconds, earlier, interrupted)

@@ -295,6 +295,23 @@ class Streams:
             trained=self.trained,
         )
 
+    def next_plain(self, sizes: BatchSizes) -> Batch:
+        """The next batch, its real rows as the teacher sees them and not augmented otherwise."""
+        index = self.labeled_rows.take(sizes.labeled)
+        y_lab = self.y[index.to(self.device)]
+        x_unl = self.labeled.rows.new_empty(0)
+        if sizes.unlabeled:
+            x_unl = self.teacher_augment(self._unlabeled_rows(sizes.unlabeled), self.generator)
+        return Batch(
+            x_lab=self.teacher_augment(self.labeled.gather(index), self.generator),
+            y_lab=y_lab,
+            x_unl=x_unl,
+            x_teacher=x_unl,
+            z=self.noise(sizes.generated),
+            y_gen=self.generated_classes(y_lab, sizes.generated),
+            prior=self.prior if self.pool_prior is None else self.pool_prior,
+        )
+
     def _unlabeled_rows(self, count: int) -> Tensor:
         if isinstance(self.unlabeled, PoolStore):
             return self.unlabeled.take(count)

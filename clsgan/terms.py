@@ -126,8 +126,7 @@ def level_terms(
     See `clsgan.trainer.update_loss_network`.
     """
     filtered = objective.unlabeled_filter is not None
-    wanted = filtered or objective.unlabeled_outlier_weight
-    if fake is None and not (len(batch.x_unl) and wanted):
+    if fake is None and not (len(batch.x_unl) and filtered):
         return {}
     if batch.x_lab_plain is not None:  # else the level would learn how rows are augmented
         batch = replace(batch, x_lab=batch.x_lab_plain, x_unl=batch.x_teacher)
@@ -153,9 +152,12 @@ def outlier_term(objective: Objective, lab: Tensor, unl: Tensor, fake: Tensor) -
     """Cross-entropy of "one of the classes" on labeled rows, of "none" on generated ones.
 
     ``-log p(none)`` is the loss of a generated row as in the (K+1)-class form of Salimans et al.
-    (arXiv 1606.03498, section 5), with the K+1st score fixed at 0. Unlabeled rows count as
-    generated ones with a small weight: what is never labeled but frequent among them gets a high
-    probability of none (learning from positive and unlabeled examples, Elkan and Noto, 2008).
+    (arXiv 1606.03498, section 5), with the K+1st score fixed at 0. A generated row counts by
+    ``1 - p_max``, how far the classifier is from sure of it: what looks like one of the classes is
+    no outlier, and a good generator makes such rows (those near no class are the complement
+    samples of Dai et al., arXiv 1705.09783). Unlabeled rows count as generated ones with a small
+    weight: what is never labeled but frequent among them gets a high probability of none (learning
+    from positive and unlabeled examples, Elkan and Noto, 2008).
 
     Parameters
     ----------
@@ -166,23 +168,25 @@ def outlier_term(objective: Objective, lab: Tensor, unl: Tensor, fake: Tensor) -
     Returns
     -------
     dict of Tensor
-        Empty where there are neither unlabeled nor generated rows to tell from.
+        Empty where there are no generated rows: unlabeled rows alone, most of them of the classes,
+        make the score worse than the largest class probability is (docs/ablation.md).
 
     Examples
     --------
     >>> from clsgan.objectives import OBJECTIVES
-    >>> scores = torch.zeros(1, 1)
+    >>> scores = torch.zeros(1, 2)
     >>> outlier_term(OBJECTIVES["default"], scores, scores[:0], scores)
-    {'outlier': tensor(1.3863)}
+    {'outlier': tensor(0.9548)}
     """
     share = objective.unlabeled_outlier_weight
-    others = [(1.0, fake)] if len(fake) else []
-    others += [(share, unl)] if len(unl) and share else []
-    if not others or not objective.outlier_weight:
+    if not len(fake) or not objective.outlier_weight:
         return {}
     known = F.softplus(-torch.logsumexp(lab, dim=1)).mean()
-    none = [weight * F.softplus(torch.logsumexp(part, dim=1)).mean() for weight, part in others]
-    return {"outlier": known + torch.stack(none).sum()}
+    unsure = 1 - fake.detach().softmax(dim=1).amax(dim=1)
+    none = (unsure * F.softplus(torch.logsumexp(fake, dim=1))).mean()
+    if len(unl) and share:
+        none = none + share * F.softplus(torch.logsumexp(unl, dim=1)).mean()
+    return {"outlier": known + none}
 
 
 def margin_weights(objective: Objective) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from clsgan.lipschitz import SteepestPoints, decay_groups
-from clsgan.networks import level_of
+from clsgan.networks import Level, level_of
 from clsgan.pool_belief import PoolBelief
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
@@ -151,13 +151,32 @@ def update_generator_averages(state: TrainState) -> None:
         state.average_generator.update_parameters(state.generator.module)
 
 
+def level_decay(level: Level) -> float:
+    """Weight decay of a level, by what it starts from.
+
+    Parameters
+    ----------
+    level : Level
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> level_decay(Level(8))
+    0.1
+    """
+    return LEVEL_DECAY if level.anchor else FREE_LEVEL_DECAY
+
+
 def _decays(loss_network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
     """Parameter groups of a loss network; those of its level decay faster."""
     level = level_of(loss_network)
     groups = decay_groups(loss_network, settings.weight_decay)
     if level is None:
         return groups
-    own = decay_groups(level, LEVEL_DECAY if level.anchor else FREE_LEVEL_DECAY)
+    own = decay_groups(level, level_decay(level))
     ids = {id(p) for p in level.parameters()}
     for group in groups:
         group["params"] = [p for p in group["params"] if id(p) not in ids]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clsgan.critic_terms import critic_scores, critic_term, make_pairs, real_scores, system_of
 from clsgan.freezing import frozen, frozen_statistics
+from clsgan.level_refit import LEVEL_GRADIENT, refit_level
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
 from clsgan.networks import level_of
@@ -39,9 +40,6 @@ from clsgan.unlabeled_terms import KEPT, unlabeled_term
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Norm of the level's gradient at most. At the classifier's learning rate its two layers drove each
-# other up without bound: in one of three runs of 300 s on CIFAR-10 to NaN.
-LEVEL_GRADIENT = 0.3
 LEVEL_TERMS = {"hinge", "unlabeled_hinge", "outlier"}
 FILTER_INTERVAL = 4  # steps from one of the level to the next, at most, where it weighs the pool
 
@@ -88,7 +86,7 @@ def train(
     """
     meter = meter or Meter(log, budget, fabric)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
-    validated = int(10 * budget.progress(state.step)) if state.step else 0
+    tenth = int(10 * budget.progress(state.step)) if state.step else 0
     with _threads(fabric, budget) as after_step:
         while not budget.is_spent(state.step):
             progress = budget.progress(state.step)
@@ -103,9 +101,13 @@ def train(
             state.rows_seen += rows
             after_step(rows)
             meter.add(state.step, scalars, rows, skipped)
-            if validate is not None and int(10 * budget.progress(state.step)) > validated:
-                validated = int(10 * budget.progress(state.step))
-                log.write(state.step, validation_error=validate(state.average_loss_network.module))
+            if int(10 * budget.progress(state.step)) > tenth:
+                tenth = int(10 * budget.progress(state.step))
+                if settings.objective.unlabeled_filter is not None:
+                    refit_level(fabric, state, streams, settings)
+                if validate is not None:
+                    error = validate(state.average_loss_network.module)
+                    log.write(state.step, validation_error=error)
             if keep_going is not None and not keep_going():
                 break
     meter.flush(state.step)

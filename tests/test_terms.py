@@ -21,8 +21,13 @@ def test_the_outlier_term_is_the_cross_entropy_of_none_of_the_classes():
     def none(scores):
         return 1 / (1 + sum(math.exp(a) for a in scores))
 
+    def softmax(scores):
+        return [math.exp(a) / sum(math.exp(b) for b in scores) for a in scores]
+
     expected = np.mean([-math.log(1 - none(row)) for row in lab.tolist()])
-    expected += np.mean([-math.log(none(row)) for row in fake.tolist()])
+    unsure = [1 - max(softmax(row)) for row in fake.tolist()]
+    losses = [-math.log(none(row)) for row in fake.tolist()]
+    expected += np.mean([u * loss for u, loss in zip(unsure, losses, strict=True)])
     expected += 0.3 * np.mean([-math.log(none(row)) for row in unl.tolist()])
     objective = build_objective("default", unlabeled_outlier_weight=0.3)
     term = outlier_term(objective, lab, unl, fake)["outlier"]

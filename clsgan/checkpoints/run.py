@@ -24,7 +24,7 @@ from clsgan.checkpoints.interrupts import Interrupts
 from clsgan.checkpoints.options import check_options
 from clsgan.checkpoints.parts import check_count, gather_parts, own_part
 from clsgan.checkpoints.snapshot import Index, Sitting, apply, capture
-from clsgan.processes import any_of, from_first, place
+from clsgan.processes import any_of, from_first, place, sent_to_first
 from clsgan.step_check import check_finite
 from clsgan.training_data import TrainingData
 
@@ -95,7 +95,8 @@ class Checkpoints:
         self.saved_at, self.took = time.perf_counter(), 0.0
 
     def __enter__(self) -> "Checkpoints":
-        saved = from_first(self._take)
+        described = sent_to_first(self.described)  # each process may have rows of its own
+        saved = from_first(lambda: self._take(described))
         self.saved = None if saved is None else own_part(saved, place()[0])
         return self
 
@@ -193,18 +194,18 @@ class Checkpoints:
         self.took = self.saved_at - started
         sitting.budget.reserve["checkpoint"] = self.took
 
-    def _take(self) -> Checkpoint | None:
+    def _take(self, described: list[dict[str, Any]]) -> Checkpoint | None:
         """Have the folder for this run alone, and what lies in it."""
         self.lock.__enter__()
         try:
             for partial in self.folder.glob(PARTIAL):  # of a process that was killed
                 partial.unlink()
-            return self._open()
+            return self._open(described)
         except BaseException:
             self.lock.__exit__(None, None, None)
             raise
 
-    def _open(self) -> Checkpoint | None:
+    def _open(self, described: list[dict[str, Any]]) -> Checkpoint | None:
         present = checkpoint_files(self.folder)
         if present and not self.resume:
             raise FileExistsError(
@@ -216,7 +217,7 @@ class Checkpoints:
             return None
         try:
             check_count(saved, self.folder)
-            found = differences(saved.document["run"], self.described)
+            found = _first_difference(saved, described)
         except (KeyError, AttributeError) as error:
             raise ValueError(f"the checkpoint in {self.folder} is not whole: {error!r}") from error
         if found:
@@ -246,6 +247,15 @@ class Checkpoints:
         sitting.budget.started = budget
         self.saved_step = sitting.state.step
         from_first(lambda: set_aside_later(self.folder, self.saved_step))
+
+
+def _first_difference(saved: Checkpoint, described: list[dict[str, Any]]) -> str:
+    """What differs in the first process that has another run than before; empty if none has."""
+    for rank, now in enumerate(described):
+        found = differences(own_part(saved, rank).document["run"], now)
+        if found:
+            return found if rank == 0 else f"in process {rank}, {found}"
+    return ""
 
 
 def open_checkpoints(
