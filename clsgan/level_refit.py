@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from clsgan.networks import Level, level_of
+from clsgan.pool_belief import PoolBelief
 from clsgan.settings import Settings
 from clsgan.streams import Streams
-from clsgan.terms import LEVEL_ROWS, Scalars, outlier_term
+from clsgan.terms import LEVEL_ROWS, outlier_term
 from clsgan.train_state import TrainState, level_decay
 from clsgan.unlabeled_terms import pool_term
 
@@ -23,6 +24,8 @@ LEVEL_GRADIENT = 0.3
 MOST_BATCHES, LEAST_BATCHES = 32, 4
 STEPS_EACH = 16  # of the run, for a batch: so it takes a fiftieth of the time at most
 ROUNDS, LEARNING_RATE, WARM_UP = 300, 0.2, 0.1
+LEAST_LABELED = 500  # where the level weighs the pool
+HELD_OUT = 0.25  # of the labeled rows, by whose scores the known share of a pool is estimated
 SHARE, SECONDS, MOST_SECONDS = 0.015, 0.3, 4.0  # of a budget of time; and at least; at most
 
 
@@ -110,7 +113,9 @@ def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings:
     Returns
     -------
     bool
-        Whether it was learned: not in the first steps of a run, nor from a pool without rows.
+        Whether it was learned: not in the first steps of a run; nor, where it weighs the pool,
+        without rows of the pool, or from less than 500 labeled rows, whose features the network
+        has learned by heart: told from those, even known rows of the pool would look novel.
 
     Examples
     --------
@@ -119,12 +124,14 @@ def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings:
     batches = min(MOST_BATCHES, state.step // STEPS_EACH)
     if batches < LEAST_BATCHES or not refits_level(state, settings):
         return False
-    lab, unl, fake = _judge(fabric, state, streams, settings, batches)
-    if settings.objective.unlabeled_filter is not None and not len(unl.scores):
+    if settings.objective.unlabeled_filter is not None and not (
+        len(streams.unlabeled) and len(streams.labeled) >= LEAST_LABELED
+    ):
         return False
+    judged = _judge(fabric, state, streams, settings, batches)
     average = cast(Level, level_of(state.average_loss_network.module))
     with torch.enable_grad():
-        _learn(average, state, settings, lab, unl, fake)
+        _learn(average, state, settings, judged)
     cast(Level, level_of(state.loss_network.module)).load_state_dict(average.state_dict())
     return True
 
@@ -132,40 +139,42 @@ def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings:
 @torch.no_grad()
 def _judge(
     fabric: "Fabric", state: TrainState, streams: Streams, settings: Settings, batches: int
-) -> list[Judged]:
-    """Labeled, unlabeled and generated rows of some batches, of all processes, in order."""
+) -> dict[str, Judged]:
+    """Labeled rows, each once; unlabeled and generated ones of some batches; of all processes."""
     network: Any = state.average_loss_network.module
     generator: Any = None if state.average_generator is None else state.average_generator.module
     sizes = settings.sizes(1.0, len(streams.unlabeled) > 0, fabric.world_size)
-    judged: list[list[Judged]] = [[], [], []]
-    for _ in range(batches):
-        batch = streams.next_plain(sizes)
-        rows = [batch.x_lab, batch.x_unl, batch.x_unl[:0]]
-        if generator is not None:
-            rows[2] = generator(batch.z, batch.y_gen)
+
+    def judge(rows: Tensor) -> Judged:
         with fabric.autocast():
-            scores, features = network(torch.cat([part for part in rows if len(part)]))
-        counts = [len(part) for part in rows]
-        parts = zip(scores.float().split(counts), features.float().split(counts), strict=True)
-        for found, part in zip(judged, parts, strict=True):
-            found.append(Judged(*(_of_all(fabric, tensor) for tensor in part)))
-    return [
-        Judged(*(torch.cat(list(tensors)) for tensors in zip(*found, strict=True)))
-        for found in judged
-    ]
+            scores, features = network(rows)
+        return Judged(*(_of_all(fabric, tensor.float()) for tensor in (scores, features)))
+
+    labeled = [judge(rows) for rows in streams.plain_labeled(sizes.labeled, batches)]
+    unlabeled, generated = [], []
+    for _ in range(batches):
+        if sizes.unlabeled:
+            unlabeled.append(judge(streams.plain_unlabeled(sizes.unlabeled)))
+        if generator is not None:
+            z, y = streams.noise(sizes.generated), streams.drawn_classes(sizes.generated)
+            generated.append(judge(generator(z, y)))
+    none = Judged(labeled[0].scores[:0], labeled[0].features[:0])
+    kinds = {"labeled": labeled, "unlabeled": unlabeled, "generated": generated}
+    return {
+        kind: Judged(*(torch.cat(tensors) for tensors in zip(*(found or [none]), strict=True)))
+        for kind, found in kinds.items()
+    }
 
 
 def _of_all(fabric: "Fabric", own: Tensor) -> Tensor:
     """Rows of all processes, as one process would have had them."""
-    if fabric.world_size == 1 or not len(own):
+    if fabric.world_size == 1:
         return own
     every = cast(Tensor, fabric.all_gather(own.contiguous()))
     return every.transpose(0, 1).flatten(0, 1)
 
 
-def _learn(
-    level: Level, state: TrainState, settings: Settings, lab: Judged, unl: Judged, fake: Judged
-) -> None:
+def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str, Judged]) -> None:
     """Steps on batches drawn from what was judged; the same in all processes."""
     optimizer = torch.optim.SGD(
         level.parameters(),
@@ -175,23 +184,39 @@ def _learn(
         weight_decay=level_decay(level),
     )
     generator = torch.Generator().manual_seed(state.step)
+    lab, held = judged["labeled"], None
+    if settings.objective.unlabeled_filter is not None:
+        lab, held = _split(lab, HELD_OUT)
+        state.pool = PoolBelief(class_shares=state.pool.class_shares)
     fakes = min(settings.generated_batch_size, LEVEL_ROWS)
     level.requires_grad_(True)
     try:
         for i in range(ROUNDS):
             share = min(i / (WARM_UP * ROUNDS), 1.0) * (1 - i / ROUNDS)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * share
-            moved = [
-                _moved(level, part, count, generator)
-                for part, count in ((lab, LEVEL_ROWS), (unl, LEVEL_ROWS), (fake, fakes))
-            ]
-            terms = _terms(state, settings, *moved)
+            known = _moved(level, lab, LEVEL_ROWS, generator)
+            unl = _moved(level, judged["unlabeled"], LEVEL_ROWS, generator)
+            fake = _moved(level, judged["generated"], fakes, generator)
+            if held is None:
+                terms = outlier_term(settings.objective, known, unl, fake)
+            else:
+                with torch.no_grad():
+                    kept = _moved(level, held, LEVEL_ROWS, generator)
+                terms = pool_term(state, known, unl, fake, kept)
             optimizer.zero_grad()
             torch.autograd.backward(terms["outlier"])
             nn.utils.clip_grad_norm_(level.parameters(), LEVEL_GRADIENT)
             optimizer.step()
     finally:
         level.requires_grad_(False)
+    state.pool.by_held_out = held is not None
+
+
+def _split(judged: Judged, share: float) -> tuple[Judged, Judged]:
+    """The first rows, and a share of all that is cut off at the end; neither is empty."""
+    cut = max(len(judged.scores) - max(round(share * len(judged.scores)), 1), 1)
+    first, last = (Judged(*(t[rows] for t in judged)) for rows in (slice(cut), slice(cut, None)))
+    return first, last if len(last.scores) else first
 
 
 def _moved(level: Level, judged: Judged, count: int, generator: torch.Generator) -> Tensor:
@@ -203,11 +228,3 @@ def _moved(level: Level, judged: Judged, count: int, generator: torch.Generator)
     scores = judged.scores[drawn]
     shift: Tensor = level(judged.features[drawn], scores)
     return scores + shift
-
-
-def _terms(
-    state: TrainState, settings: Settings, lab: Tensor, unl: Tensor, fake: Tensor
-) -> Scalars:
-    if settings.objective.unlabeled_filter is not None:
-        return pool_term(state, lab, unl, fake)
-    return outlier_term(settings.objective, lab, unl, fake)

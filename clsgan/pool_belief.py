@@ -24,6 +24,8 @@ class PoolBelief:
         Estimated class shares of the pool.
     labeled_scores, pool_scores : Tensor [N] or None
         The latest scores ``log sum_k exp a_k`` of labeled and of unlabeled rows.
+    by_held_out : bool
+        Whether the known share was estimated by labeled rows that the level did not learn from.
 
     Examples
     --------
@@ -38,6 +40,7 @@ class PoolBelief:
     class_shares: Tensor | None = None
     labeled_scores: Tensor | None = None
     pool_scores: Tensor | None = None
+    by_held_out: bool = False
 
     def see_scores(self, labeled: Tensor, pool: Tensor) -> None:
         """Take scores [B], [U] of new rows into the estimate of the known share."""

@@ -1,6 +1,6 @@
 """The three streams of a run: labeled, unlabeled and generated batches, endless and seeded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -295,22 +295,22 @@ class Streams:
             trained=self.trained,
         )
 
-    def next_plain(self, sizes: BatchSizes) -> Batch:
-        """The next batch, its real rows as the teacher sees them and not augmented otherwise."""
-        index = self.labeled_rows.take(sizes.labeled)
-        y_lab = self.y[index.to(self.device)]
-        x_unl = self.labeled.rows.new_empty(0)
-        if sizes.unlabeled:
-            x_unl = self.teacher_augment(self._unlabeled_rows(sizes.unlabeled), self.generator)
-        return Batch(
-            x_lab=self.teacher_augment(self.labeled.gather(index), self.generator),
-            y_lab=y_lab,
-            x_unl=x_unl,
-            x_teacher=x_unl,
-            z=self.noise(sizes.generated),
-            y_gen=self.generated_classes(y_lab, sizes.generated),
-            prior=self.prior if self.pool_prior is None else self.pool_prior,
-        )
+    def plain_labeled(self, count: int, batches: int) -> Iterator[Tensor]:
+        """Labeled rows as the teacher would see them, each once, in an order drawn anew.
+
+        Yields at most so many batches of `count` rows of this process; as many in every process.
+        """
+        order = torch.randperm(self.labeled_rows.n_rows, generator=self.labeled_rows.generator)
+        rank, size = self.labeled_rows.rank, self.labeled_rows.world_size
+        order = order[: min(len(order) // size, count * batches) * size]
+        order = order[rank::size]
+        for start in range(0, len(order), count):
+            rows = self.labeled.gather(order[start : start + count])
+            yield self.teacher_augment(rows, self.generator)
+
+    def plain_unlabeled(self, count: int) -> Tensor:
+        """The next `count` unlabeled rows of this process as the teacher sees them."""
+        return self.teacher_augment(self._unlabeled_rows(count), self.generator)
 
     def _unlabeled_rows(self, count: int) -> Tensor:
         if isinstance(self.unlabeled, PoolStore):
@@ -330,12 +330,15 @@ class Streams:
         extra = count - len(y_lab)
         if extra <= 0:
             return y_lab[:count]
-        drawn = own_rows(
+        return torch.cat([y_lab, self.drawn_classes(extra)])
+
+    def drawn_classes(self, count: int) -> Tensor:
+        """Classes [count] drawn from the prior of the labels."""
+        return own_rows(
             self.generator,
-            extra,
+            count,
             lambda n: torch.multinomial(self.prior, n, replacement=True, generator=self.generator),
         )
-        return torch.cat([y_lab, drawn])
 
 
 def normal_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -135,7 +135,9 @@ def _all_mean(fabric: "Fabric", own: Tensor) -> Tensor:
     return cast(Tensor, fabric.all_reduce(own, reduce_op="mean"))
 
 
-def pool_term(state: TrainState, lab: Tensor, unl: Tensor, fake: Tensor) -> Scalars:
+def pool_term(
+    state: TrainState, lab: Tensor, unl: Tensor, fake: Tensor, held: Tensor | None = None
+) -> Scalars:
     """What teaches the level to tell known from novel rows of a pool that has both.
 
     The non-negative risk of learning from positive and unlabeled examples, with the share of known
@@ -148,6 +150,9 @@ def pool_term(state: TrainState, lab: Tensor, unl: Tensor, fake: Tensor) -> Scal
         Its belief of the pool takes in the scores.
     lab, unl, fake : Tensor [B, K], [U, K], [M, K]
         Scores.
+    held : Tensor [H, K], optional
+        Of labeled rows that the level does not learn from: the share is estimated by them. By the
+        others it would come out too small, and is only where no better estimate was made before.
 
     Returns
     -------
@@ -158,7 +163,10 @@ def pool_term(state: TrainState, lab: Tensor, unl: Tensor, fake: Tensor) -> Scal
     See `clsgan.terms.level_terms`.
     """
     known, pool = lab.logsumexp(dim=1), unl.logsumexp(dim=1)
-    state.pool.see_scores(known, pool)
+    if held is not None:
+        state.pool.see_scores(held.logsumexp(dim=1), pool)
+    elif not state.pool.by_held_out:
+        state.pool.see_scores(known, pool)
     risk = non_negative_risk(known, pool, state.pool.known_share)
     if len(fake):
         risk = risk + FAKE_WEIGHT * F.softplus(fake.logsumexp(dim=1)).mean()

@@ -180,22 +180,17 @@ def test_both_networks_learn_through_the_estimator(tiny, digits):
         assert {n for n, p in getattr(end, name).named_parameters() if p.requires_grad} <= moved
 
 
-def test_the_generated_stream_does_not_spoil_the_classifier(tiny, digits):
-    """At equal steps on real images: not worse with it than without, beyond the noise of seeds.
+def test_the_generated_stream_leaves_the_classifier_alone(tiny, digits):
+    """The weights beside the level are those of a run without generated rows, but for rounding.
 
-    Measured: 5.5 % with generated rows, 5.7 % without, 8.9 % with them let into the running
-    statistics.
+    Only in the first steps: later a rounding in the seventh digit has grown to points of error,
+    with generated rows or without.
     """
-    options = {"max_steps": 120, "batch_size": 64, "generated_batch_size": 32}
-    options |= {"loss_network_options": {"widths": (16, 32, 32)}}
-    errors = {}
-    for generator in ("auto", None):
-        models = [tiny(**options, generator=generator, random_state=seed) for seed in range(3)]
-        errors[generator] = [
-            1 - model.fit(*digits[:3]).score(digits.x_test, digits.y_test) for model in models
-        ]
-    variances = [np.var(values, ddof=1) / 3 for values in errors.values()]
-    assert np.mean(errors["auto"]) <= np.mean(errors[None]) + 2 * math.sqrt(sum(variances))
+    models = [tiny(max_steps=10, generator=name).fit(*digits[:3]) for name in ("auto", None)]
+    one, other = (dict(model.loss_network_.named_parameters()) for model in models)
+    assert one.keys() == other.keys()
+    for name in (name for name in one if "level" not in name):
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-5)
 
 
 def test_the_averages_follow_their_formula(make_run, monkeypatch):

@@ -113,6 +113,7 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "pool": streams.unlabeled.state_dict() if isinstance(streams.unlabeled, PoolStore) else {},
         "unreadable": [dict(decoder.skipped) for decoder in sitting.decoders],
         "known_share": state.pool.known_share,
+        "by_held_out": state.pool.by_held_out,
     }
     return tensors, document
 
@@ -150,6 +151,7 @@ def apply(sitting: Sitting, tensors: Mapping[str, Tensor], document: Mapping[str
     for decoder, skipped in zip(sitting.decoders, document["unreadable"], strict=True):
         decoder.skipped |= skipped
     state.pool.known_share = float(document["known_share"])
+    state.pool.by_held_out = bool(document["by_held_out"])
     state.step, state.rows_seen = int(document["step"]), int(document["rows_seen"])
     state.skipped.load_state_dict(document["skipped"])
     sitting.fabric.strategy.precision.load_state_dict(document["precision"])
