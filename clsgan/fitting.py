@@ -169,11 +169,12 @@ def _fit(
     before = time.perf_counter()
     decoders = [] if isinstance(data.unlabeled, np.ndarray) else data.unlabeled.decoders
 
-    if refits_level(state, settings):
+    if refits_level(state, streams, settings, fabric.world_size):
         budget.reserve["level"] = seconds_to_refit(budget)
 
-    def fitted(interrupted: bool) -> Fitted:
-        if not interrupted:
+    def fitted(interrupted: bool, learn_level: bool) -> Fitted:
+        if learn_level:
+            average_buffers(fabric, state.average_loss_network, state.average_generator)
             refit_level(fabric, state, streams, settings)
         earlier = 0.0 if checkpoints is None else checkpoints.seconds()
         seconds = time.perf_counter() - before + earlier
@@ -191,9 +192,9 @@ def _fit(
         try:
             interrupted = _run(sitting, loop, checkpoints)
         except Diverged as error:
-            error.fitted = fitted(interrupted=False)
+            error.fitted = fitted(interrupted=False, learn_level=False)
             raise
-    return fitted(interrupted)
+    return fitted(interrupted, learn_level=not interrupted)
 
 
 def _run(

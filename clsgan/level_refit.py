@@ -1,5 +1,6 @@
 """The level learned once more, on features that stand still: those of the averaged network."""
 
+import copy
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -7,10 +8,11 @@ from torch import Tensor, nn
 
 from clsgan.networks import Level, level_of
 from clsgan.pool_belief import PoolBelief
+from clsgan.processes import from_first, rows_of_all
 from clsgan.settings import Settings
 from clsgan.streams import Streams
 from clsgan.terms import LEVEL_ROWS, outlier_term
-from clsgan.train_state import TrainState, level_decay
+from clsgan.train_state import LEVEL_GRADIENT, TrainState, level_decay
 from clsgan.unlabeled_terms import pool_term
 
 if TYPE_CHECKING:
@@ -18,15 +20,14 @@ if TYPE_CHECKING:
 
     from clsgan.schedules import Budget
 
-# Norm of the level's gradient at most. At the classifier's learning rate its two layers drove each
-# other up without bound: in one of three runs of 300 s on CIFAR-10 to NaN.
-LEVEL_GRADIENT = 0.3
 MOST_BATCHES, LEAST_BATCHES = 32, 4
-STEPS_EACH = 16  # of the run, for a batch: so it takes a fiftieth of the time at most
+MOST_ROWS = 8192  # of each kind, over all processes
+STEPS_EACH = 16  # of the run, for a batch, which costs a third of a step: its forward passes alone
 ROUNDS, LEARNING_RATE, WARM_UP = 300, 0.2, 0.1
 LEAST_LABELED = 500  # where the level weighs the pool
 HELD_OUT = 0.25  # of the labeled rows, by whose scores the known share of a pool is estimated
-SHARE, SECONDS, MOST_SECONDS = 0.015, 0.3, 4.0  # of a budget of time; and at least; at most
+SHARE, SECONDS = 0.015, 0.3  # of a budget of time, and for the steps of the level
+MOST_SECONDS, MOST_SHARE = 4.0, 0.1  # the share bounds what tenths of a run take together too
 
 
 class Judged(NamedTuple):
@@ -47,13 +48,21 @@ class Judged(NamedTuple):
     features: Tensor
 
 
-def refits_level(state: TrainState, settings: Settings) -> bool:
-    """Whether a run has a level that can be learned, and rows to tell known ones from.
+def refits_level(
+    state: TrainState, streams: Streams, settings: Settings, world_size: int = 1
+) -> bool:
+    """Whether a run has a level that can be learned anew, and rows to tell known ones from.
+
+    Where the level weighs the pool, 500 labeled rows are asked for: of fewer the network has
+    learned the features by heart, and told from those even known rows of the pool look novel.
 
     Parameters
     ----------
     state : TrainState
+    streams : Streams
     settings : Settings
+    world_size : int
+        Number of processes; none of them may be without a labeled row.
 
     Returns
     -------
@@ -66,9 +75,10 @@ def refits_level(state: TrainState, settings: Settings) -> bool:
     objective = settings.objective
     if level_of(state.loss_network.module) is None or not objective.outlier_weight:
         return False
-    if objective.unlabeled_filter is not None:
-        return objective.unlabeled != "none"
-    return state.generator is not None
+    if objective.unlabeled_filter is None:
+        return state.generator is not None and len(streams.labeled) >= world_size
+    sizes = settings.sizes(1.0, len(streams.unlabeled) > 0, world_size)
+    return sizes.unlabeled > 0 and len(streams.labeled) >= max(LEAST_LABELED, world_size)
 
 
 def seconds_to_refit(budget: "Budget") -> float:
@@ -90,7 +100,34 @@ def seconds_to_refit(budget: "Budget") -> float:
     """
     if budget.time_limit is None:
         return 0.0
-    return min(SECONDS + SHARE * budget.time_limit, MOST_SECONDS)
+    limit = budget.time_limit
+    return min(SECONDS + SHARE * limit, MOST_SECONDS, MOST_SHARE * limit)
+
+
+def refit_pays(budget: "Budget", took: float) -> bool:
+    """Whether a run has time to learn its level anew before its end.
+
+    Parameters
+    ----------
+    budget : Budget
+    took : float
+        Seconds that this has taken so far; those of the first process count.
+
+    Returns
+    -------
+    bool
+        False where it has taken a tenth of the time that is spent; always True in a run by steps.
+
+    Examples
+    --------
+    >>> from clsgan.schedules import Budget
+    >>> refit_pays(Budget(max_steps=10), 3.0), refit_pays(Budget(time_limit=60), 3.0)
+    (True, False)
+    """
+    if budget.time_limit is None:
+        return True
+    spent = took - MOST_SHARE * budget.elapsed()
+    return (spent if budget.agree is None else budget.agree(spent)) <= 0
 
 
 def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings: Settings) -> bool:
@@ -113,26 +150,34 @@ def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings:
     Returns
     -------
     bool
-        Whether it was learned: not in the first steps of a run; nor, where it weighs the pool,
-        without rows of the pool, or from less than 500 labeled rows, whose features the network
-        has learned by heart: told from those, even known rows of the pool would look novel.
+        Whether it was learned: not in the first steps of a run, nor where scores or features are
+        not finite, and only where `refits_level` says so.
 
     Examples
     --------
     See `clsgan.fitting.fit_networks`.
     """
     batches = min(MOST_BATCHES, state.step // STEPS_EACH)
-    if batches < LEAST_BATCHES or not refits_level(state, settings):
-        return False
-    if settings.objective.unlabeled_filter is not None and not (
-        len(streams.unlabeled) and len(streams.labeled) >= LEAST_LABELED
-    ):
+    if batches < LEAST_BATCHES or not refits_level(state, streams, settings, fabric.world_size):
         return False
     judged = _judge(fabric, state, streams, settings, batches)
-    average = cast(Level, level_of(state.average_loss_network.module))
+    level, average = (
+        cast(Level, level_of(network.module))
+        for network in (state.loss_network, state.average_loss_network)
+    )
+    before, pool = copy.deepcopy(average.state_dict()), state.pool
     with torch.enable_grad():
         _learn(average, state, settings, judged)
-    cast(Level, level_of(state.loss_network.module)).load_state_dict(average.state_dict())
+    if not all(torch.isfinite(parameter).all() for parameter in average.parameters()):
+        average.load_state_dict(before)
+        state.pool = pool
+        return False
+    if fabric.world_size > 1:  # the same rows, but another machine may round otherwise
+        average.load_state_dict(from_first(average.state_dict))
+        state.pool.known_share = from_first(lambda: state.pool.known_share)
+    level.load_state_dict(average.state_dict())
+    for parameter in level.parameters():  # the momentum is that of other weights
+        state.loss_optimizer.state.pop(parameter, None)
     return True
 
 
@@ -144,20 +189,25 @@ def _judge(
     network: Any = state.average_loss_network.module
     generator: Any = None if state.average_generator is None else state.average_generator.module
     sizes = settings.sizes(1.0, len(streams.unlabeled) > 0, fabric.world_size)
+    largest = max(settings.batch_size, settings.generated_batch_size)
+    batches = max(min(batches, MOST_ROWS // largest), 1)
+    objective = settings.objective
+    wanted = objective.unlabeled_filter is not None or objective.unlabeled_outlier_weight
 
     def judge(rows: Tensor) -> Judged:
-        with fabric.autocast():
-            scores, features = network(rows)
-        return Judged(*(_of_all(fabric, tensor.float()) for tensor in (scores, features)))
+        scores, features = network(rows)
+        return Judged(*(rows_of_all(fabric, tensor.float()) for tensor in (scores, features)))
 
-    labeled = [judge(rows) for rows in streams.plain_labeled(sizes.labeled, batches)]
-    unlabeled, generated = [], []
-    for _ in range(batches):
-        if sizes.unlabeled:
-            unlabeled.append(judge(streams.plain_unlabeled(sizes.unlabeled)))
-        if generator is not None:
-            z, y = streams.noise(sizes.generated), streams.drawn_classes(sizes.generated)
-            generated.append(judge(generator(z, y)))
+    labeled, unlabeled, generated = [], [], []
+    with fabric.autocast():
+        for rows in streams.plain_labeled(sizes.labeled, batches):
+            labeled.append(judge(rows))
+        for _ in range(batches):
+            if sizes.unlabeled and wanted:
+                unlabeled.append(judge(streams.plain_unlabeled(sizes.unlabeled)))
+            if generator is not None:
+                z, y = streams.noise(sizes.generated), streams.drawn_classes(sizes.generated)
+                generated.append(judge(generator(z, y).float()))
     none = Judged(labeled[0].scores[:0], labeled[0].features[:0])
     kinds = {"labeled": labeled, "unlabeled": unlabeled, "generated": generated}
     return {
@@ -166,16 +216,18 @@ def _judge(
     }
 
 
-def _of_all(fabric: "Fabric", own: Tensor) -> Tensor:
-    """Rows of all processes, as one process would have had them."""
-    if fabric.world_size == 1:
-        return own
-    every = cast(Tensor, fabric.all_gather(own.contiguous()))
-    return every.transpose(0, 1).flatten(0, 1)
-
-
 def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str, Judged]) -> None:
-    """Steps on batches drawn from what was judged; the same in all processes."""
+    """Steps on batches drawn from what was judged; the same in all processes.
+
+    With a filter m is drawn anew, or it would know the rows held out from earlier tenths of the
+    run, and what is believed of the pool starts anew with it.
+    """
+    generator = torch.Generator().manual_seed(state.step)
+    lab, held = judged["labeled"], None
+    if settings.objective.unlabeled_filter is not None:
+        lab, held = _split(lab, HELD_OUT)
+        level.forget(generator)
+        state.pool = PoolBelief(class_shares=state.pool.class_shares, by_held_out=True)
     optimizer = torch.optim.SGD(
         level.parameters(),
         lr=LEARNING_RATE,
@@ -183,11 +235,6 @@ def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str
         nesterov=True,
         weight_decay=level_decay(level),
     )
-    generator = torch.Generator().manual_seed(state.step)
-    lab, held = judged["labeled"], None
-    if settings.objective.unlabeled_filter is not None:
-        lab, held = _split(lab, HELD_OUT)
-        state.pool = PoolBelief(class_shares=state.pool.class_shares)
     fakes = min(settings.generated_batch_size, LEVEL_ROWS)
     level.requires_grad_(True)
     try:
@@ -208,8 +255,8 @@ def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str
             nn.utils.clip_grad_norm_(level.parameters(), LEVEL_GRADIENT)
             optimizer.step()
     finally:
+        optimizer.zero_grad()
         level.requires_grad_(False)
-    state.pool.by_held_out = held is not None
 
 
 def _split(judged: Judged, share: float) -> tuple[Judged, Judged]:

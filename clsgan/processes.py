@@ -168,6 +168,31 @@ def gathered(work: Callable[[Any], Array], rows: Any) -> Array:
     return np.concatenate([part for part in parts if part is not None])
 
 
+def rows_of_all(fabric: "Fabric", own: Tensor) -> Tensor:
+    """The rows of all processes, in the order in which one process would have had them.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    own : Tensor [B, ...]
+        Every so many-th row, from this process's number on; as many in every process.
+
+    Returns
+    -------
+    Tensor [B * world_size, ...]
+
+    Examples
+    --------
+    >>> from clsgan.devices import make_fabric
+    >>> rows_of_all(make_fabric("cpu", "32-true"), torch.arange(3))
+    tensor([0, 1, 2])
+    """
+    if fabric.world_size == 1:
+        return own
+    every = cast(Tensor, fabric.all_gather(own.contiguous()))
+    return every.transpose(0, 1).flatten(0, 1)
+
+
 def agreed_seconds(fabric: "Fabric") -> Callable[[float], float] | None:
     """What makes all processes go by the clock of the first.
 

@@ -1,6 +1,6 @@
 """The three streams of a run: labeled, unlabeled and generated batches, endless and seeded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -128,6 +128,16 @@ class EndlessSampler:
             self.queue = torch.cat([self.queue, fresh])
         taken, self.queue = self.queue[:wanted], self.queue[wanted:]
         return taken[self.rank :: self.world_size]
+
+    def shuffled(self, count: int, batches: int) -> Sequence[Tensor]:
+        """Indices of this process in an order drawn anew, in `batches` batches at most.
+
+        None of them comes twice; all batches have `count` indices, but for the last.
+        """
+        order = torch.randperm(self.n_rows, generator=self.generator)
+        most = min(self.n_rows // self.world_size, count * batches)
+        own = order[: most * self.world_size][self.rank :: self.world_size]
+        return [own[start : start + count] for start in range(0, most, count)]
 
 
 class RowStore:
@@ -296,17 +306,12 @@ class Streams:
         )
 
     def plain_labeled(self, count: int, batches: int) -> Iterator[Tensor]:
-        """Labeled rows as the teacher would see them, each once, in an order drawn anew.
+        """Labeled rows as the teacher would see them, none of them twice, in an order drawn anew.
 
         Yields at most so many batches of `count` rows of this process; as many in every process.
         """
-        order = torch.randperm(self.labeled_rows.n_rows, generator=self.labeled_rows.generator)
-        rank, size = self.labeled_rows.rank, self.labeled_rows.world_size
-        order = order[: min(len(order) // size, count * batches) * size]
-        order = order[rank::size]
-        for start in range(0, len(order), count):
-            rows = self.labeled.gather(order[start : start + count])
-            yield self.teacher_augment(rows, self.generator)
+        for index in self.labeled_rows.shuffled(count, batches):
+            yield self.teacher_augment(self.labeled.gather(index), self.generator)
 
     def plain_unlabeled(self, count: int) -> Tensor:
         """The next `count` unlabeled rows of this process as the teacher sees them."""

@@ -1,5 +1,6 @@
-"""The loop: the only place where an optimiser steps."""
+"""The loop: where both networks learn, step by step."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from clsgan.critic_terms import critic_scores, critic_term, make_pairs, real_scores, system_of
 from clsgan.freezing import frozen, frozen_statistics
-from clsgan.level_refit import LEVEL_GRADIENT, refit_level
+from clsgan.level_refit import refit_level, refit_pays
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
 from clsgan.networks import level_of
@@ -30,6 +31,7 @@ from clsgan.terms import (
 )
 from clsgan.threads import ThreadTuner
 from clsgan.train_state import (
+    LEVEL_GRADIENT,
     TrainState,
     set_learning_rates,
     update_averages,
@@ -87,6 +89,7 @@ def train(
     meter = meter or Meter(log, budget, fabric)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
     tenth = int(10 * budget.progress(state.step)) if state.step else 0
+    refits = 0.0
     with _threads(fabric, budget) as after_step:
         while not budget.is_spent(state.step):
             progress = budget.progress(state.step)
@@ -103,8 +106,11 @@ def train(
             meter.add(state.step, scalars, rows, skipped)
             if int(10 * budget.progress(state.step)) > tenth:
                 tenth = int(10 * budget.progress(state.step))
-                if settings.objective.unlabeled_filter is not None:
+                filtered = settings.objective.unlabeled_filter is not None
+                if filtered and tenth < 10 and refit_pays(budget, refits):
+                    began = time.perf_counter()
                     refit_level(fabric, state, streams, settings)
+                    refits += time.perf_counter() - began
                 if validate is not None:
                     error = validate(state.average_loss_network.module)
                     log.write(state.step, validation_error=error)

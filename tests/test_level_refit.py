@@ -1,14 +1,19 @@
 """The level learned once more at the end: what it moves, what it earns, what it costs."""
 
 import copy
+import math
+import os
+import signal
 import time
 
 import numpy as np
 import pytest
 import torch
 from loop_runs import changed, snapshot
+from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
+import clsgan.trainer
 from clsgan.level_refit import LEAST_BATCHES, STEPS_EACH, refit_level, seconds_to_refit
 from clsgan.networks import level_of
 from clsgan.schedules import Budget
@@ -81,13 +86,26 @@ def test_noise_is_told_from_digits_at_least_as_well_as_by_the_largest_probabilit
     assert roc_auc_score(novel, model.outlier_score(rows)) > roc_auc_score(novel, unsure) - 0.01
 
 
-def test_a_budget_of_time_keeps_seconds_for_it(tiny, digits):
-    assert seconds_to_refit(Budget(max_steps=9)) == 0
-    assert seconds_to_refit(Budget(time_limit=3600)) < 5
+@pytest.mark.parametrize("limit", [0.3, 4.0, 3600.0])
+def test_a_budget_of_time_keeps_a_small_share_for_it(limit):
+    assert 0 < seconds_to_refit(Budget(time_limit=limit)) <= min(0.1 * limit, 5)
+
+
+def test_the_limit_holds_with_it(tiny, digits):
     started = time.perf_counter()
-    model = tiny(max_steps=None, time_limit=4.0).fit(digits.x_lab, digits.y_lab, digits.x_unl)
-    assert time.perf_counter() - started < 6.0
-    assert model.n_steps_ >= ENOUGH
+    model = tiny(max_steps=None, time_limit=3.0).fit(digits.x_lab, digits.y_lab, digits.x_unl)
+    assert time.perf_counter() - started < 5.0
+    assert model.n_steps_ > 1
+
+
+def test_scores_that_are_not_finite_leave_the_level_as_it_was(make_run):
+    run = make_run()
+    run.state.step = ENOUGH
+    average = run.state.average_loss_network.module
+    next(average.parameters()).data.fill_(math.nan)
+    before = snapshot(level_of(average))
+    assert not refit(run)
+    assert not changed(before, level_of(average))
 
 
 def test_a_run_taken_up_after_its_last_step_ends_alike(tiny, digits, tmp_path):
@@ -104,3 +122,78 @@ def test_a_run_taken_up_after_its_last_step_ends_alike(tiny, digits, tmp_path):
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+KNOWN = 6
+FILTERED = {
+    "unlabeled_filter": "open-class",
+    "max_steps": 160,
+    "batch_size": 64,
+    "loss_network_options": {"widths": (16, 16, 32)},
+    "augment": "weak",
+}
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """600 labels of six digits, 500 rows without, a share of them of other digits; test rows."""
+    bunch = load_digits()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(bunch.target))
+    x, y = bunch.images.astype(np.uint8)[order], bunch.target[order]
+    known, novel = np.flatnonzero(y < KNOWN), np.flatnonzero(y >= KNOWN)
+
+    def rows(share):
+        n_novel = round(share * 400)
+        pool = np.concatenate([known[600 : 1000 - n_novel], novel[:n_novel]])
+        test = np.concatenate([known[1000:], novel[400:]])
+        return x[known[:600]], y[known[:600]], x[pool], x[test], y[test] >= KNOWN
+
+    return rows
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0.7, 1.0), (0.5, 0.3, 0.7)])
+def test_a_filter_keeps_about_the_known_share_of_the_pool(tiny, mixed, share, low, high):
+    X, y, pool, _, _ = mixed(share)
+    model = tiny(**FILTERED).fit(X, y, pool)
+    assert low <= model.unlabeled_kept_share_ <= high
+
+
+def test_a_filter_tells_novel_rows_better_with_it(tiny, mixed, monkeypatch):
+    X, y, pool, test, is_novel = mixed(0.5)
+    areas = []
+    for refits in (True, False):
+        if not refits:
+            for place in ("clsgan.fitting", "clsgan.trainer"):
+                monkeypatch.setattr(f"{place}.refit_level", lambda *args: False)
+        model = tiny(**FILTERED).fit(X, y, pool)
+        areas.append(roc_auc_score(is_novel, model.outlier_score(test)))
+    assert areas[0] > 0.9 and areas[0] > areas[1]
+
+
+def test_few_labels_are_told_from_nothing_by_it(make_run):
+    run = make_run(unlabeled_filter="open-class")
+    run.state.step = ENOUGH
+    assert not refit(run), "100 labeled rows"
+
+
+def test_a_filtered_run_goes_on_bit_for_bit_between_two_of_them(tiny, mixed, tmp_path, monkeypatch):
+    X, y, pool, _, _ = mixed(0.5)
+    options = FILTERED | {"augment": "strong"}
+    whole = tiny(**options).fit(X, y, pool)
+    kept = {"checkpoint": tmp_path / "run", "checkpoint_every": 0}
+    steps, update = [], clsgan.trainer.update_averages
+
+    def stop(*args):
+        steps.append(1)
+        if len(steps) == 90:  # after the first that has rows enough, at step 64 + 16
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(*args)
+
+    monkeypatch.setattr(clsgan.trainer, "update_averages", stop)
+    with pytest.warns(UserWarning, match="stopped by"):
+        assert tiny(**options, **kept).fit(X, y, pool).interrupted_
+    again = tiny(**options, **kept, resume=True).fit(X, y, pool)
+    assert again.n_steps_ == 160
+    states = [model.loss_network_.state_dict() for model in (whole, again)]
+    assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []

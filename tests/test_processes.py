@@ -69,6 +69,22 @@ def test_two_processes_train_the_model_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_learn_the_level_of_one(tmp_path: Path) -> None:
+    """In a run of steps so small that rounding stays rounding; the level takes 300 of its own."""
+    still = ["estimator.learning_rate=1e-7", "estimator.generator_learning_rate=1e-7"]
+    given = [*SMALL, *still, "estimator.max_steps=64", "estimator.time_limit=null", "baselines=[]"]
+    weights = []
+    for name, launch in (("one", [sys.executable]), ("two", LAUNCH)):
+        done = train(launch, *given, f"run={tmp_path}/{name}")
+        assert done.returncode == 0, done.stderr[-3000:]
+        weights.append(load_file(tmp_path / name / "model" / "model.safetensors"))
+    levels = [key for key in weights[0] if "level.output" in key]
+    assert levels and all(weights[0][key].abs().max() > 1e-3 for key in levels)
+    for key, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][key], tensor, rtol=0, atol=1e-4, msg=key)
+
+
+@pytest.mark.slow
 def test_a_limit_of_seconds_holds_for_all(tmp_path: Path) -> None:
     given = [*SMALL, "estimator.max_steps=null", "estimator.time_limit=3", "baselines=[]"]
     given += ["estimator.loss_network_options={widths: [8, 8, 16]}"]  # batch norm

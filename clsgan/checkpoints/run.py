@@ -95,7 +95,7 @@ class Checkpoints:
         self.saved_at, self.took = time.perf_counter(), 0.0
 
     def __enter__(self) -> "Checkpoints":
-        described = sent_to_first(self.described)  # each process may have rows of its own
+        described = sent_to_first(self.described)  # each process looks at its own rows
         saved = from_first(lambda: self._take(described))
         self.saved = None if saved is None else own_part(saved, place()[0])
         return self

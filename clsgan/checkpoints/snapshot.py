@@ -151,7 +151,7 @@ def apply(sitting: Sitting, tensors: Mapping[str, Tensor], document: Mapping[str
     for decoder, skipped in zip(sitting.decoders, document["unreadable"], strict=True):
         decoder.skipped |= skipped
     state.pool.known_share = float(document["known_share"])
-    state.pool.by_held_out = bool(document["by_held_out"])
+    state.pool.by_held_out = bool(document.get("by_held_out", False))
     state.step, state.rows_seen = int(document["step"]), int(document["rows_seen"])
     state.skipped.load_state_dict(document["skipped"])
     sitting.fabric.strategy.precision.load_state_dict(document["precision"])

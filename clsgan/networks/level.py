@@ -50,6 +50,22 @@ class Level(nn.Module):
         nn.init.zeros_(self.output.bias)
         self.register_buffer("anchor", torch.ones(()))
 
+    @torch.no_grad()
+    def forget(self, generator: torch.Generator) -> None:
+        """Draw m anew, as it starts: 0 for every row, whatever was learned.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Of the CPU, so that the draws are the same on every device.
+        """
+        bound = self.hidden.in_features**-0.5
+        for parameter in self.hidden.parameters():
+            drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+            parameter.copy_(drawn)
+        for parameter in self.output.parameters():
+            parameter.zero_()
+
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """The shift of each row, at least float32.
 
