@@ -111,7 +111,8 @@ class CLSGANClassifier(
         Whether the margins move the level of all class scores alone or the whole loss network.
     outlier_weight, unlabeled_outlier_weight : float, optional
         Weight of the term that makes `outlier_score` high on generated rows, and of unlabeled rows
-        among these.
+        among these. Without a generator or `unlabeled_filter` there is no such term, and
+        `outlier_score` is one minus the largest class probability.
     unlabeled_filter : {"open-class"} or None
         For unlabeled rows that may be of none of the classes: "open-class" weighs each by
         ``1 - p(none of the classes)`` of the averaged network (section 6.1), which then learns to

@@ -1,5 +1,6 @@
 """From checked data to trained networks: builds the parts of a run and hands them to the loop."""
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,7 +31,7 @@ from clsgan.level_refit import refit_level, refits_level, seconds_to_refit
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
-from clsgan.processes import agreed_seconds, average_buffers
+from clsgan.processes import agreed_seconds, average_buffers, check_alike
 from clsgan.run_parts import build_networks, check_filter, fit_level, make_streams, row_store
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
@@ -128,6 +129,13 @@ def fit_networks(
     device_type = choose_device(params["accelerator"])
     precision = choose_precision(params["precision"], device_type, data.spec.is_image)
     fabric = make_fabric(device_type, precision)
+    check_alike(
+        {
+            "labeled rows": len(data.labeled),
+            "labels of them": hashlib.blake2b(data.codes.tobytes(), digest_size=8).hexdigest(),
+            "unlabeled rows": len(data.unlabeled),
+        }
+    )
     use_unlabeled = settings.objective.unlabeled != "none" and len(data.unlabeled) > 0
     settings.check_shares(fabric.world_size, use_unlabeled)
     budget = _budget(data, settings, params, started, agreed_seconds(fabric))

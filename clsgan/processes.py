@@ -1,7 +1,7 @@
 """Work that several processes of one run share: who writes, what all agree on, how rows gather."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -111,6 +111,36 @@ def sent_to_first(value: T) -> list[T]:
     values: list[Any] = [None] * size if rank == 0 else []
     distributed.gather_object(value, values if rank == 0 else None)
     return values
+
+
+def check_alike(facts: Mapping[str, object]) -> None:
+    """Refuse processes that were given different data: each takes its own rows out of the whole.
+
+    Parameters
+    ----------
+    facts : mapping of str to object
+        What must be the same in all processes, by its name; sent pickled.
+
+    Raises
+    ------
+    ValueError
+        In all processes, if one differs from the first.
+
+    Examples
+    --------
+    >>> check_alike({"labeled rows": 100})
+    """
+    if not _together():
+        return
+    every: list[Any] = [None] * place()[1]
+    distributed.all_gather_object(every, dict(facts))
+    for rank, other in enumerate(every):
+        for name, value in every[0].items():
+            if other[name] != value:
+                raise ValueError(
+                    f"process {rank} was given other data than process 0: {name} {other[name]!r}, "
+                    f"there {value!r}. Give all of them the same; each takes its own share"
+                )
 
 
 def any_of(fabric: "Fabric", *flags: bool) -> list[bool]:

@@ -59,7 +59,8 @@ class Objective:
         classes, on the level alone.
     unlabeled_outlier_weight : float
         Weight of unlabeled rows among the generated ones in that term. Rows of classes that no
-        label has can be found so: they are common in the pool and never labeled.
+        label has can be found so: they are common in the pool and never labeled. Without generated
+        rows they count for nothing.
     unlabeled_filter : {"open-class"} or None
         How rows of no known class are kept from the unlabeled term: "open-class" weighs a row by
         ``1 - p(none of the classes)`` of the averaged network.

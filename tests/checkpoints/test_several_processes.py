@@ -30,6 +30,8 @@ clsgan.trainer.update_averages = spy
 X, y = np.load(given["X"]), np.load(given["y"])
 if os.environ["RANK"] in given["backwards"]:
     X = X[::-1].copy()
+if os.environ["RANK"] in given["fewer"]:
+    X, y = X[:-1], y[:-1]
 model = CLSGANClassifier(**given["params"]).fit(X, y, given["U"])
 if os.environ["RANK"] == "0" and not model.interrupted_:
     model.save(given["out"])
@@ -37,11 +39,11 @@ print(f"rank {os.environ['RANK']} ended after {model.n_steps_} steps {model.inte
 """
 
 
-def launch(folder, params, out="model", at=0, ranks=(), number=0, backwards=()):
+def launch(folder, params, out="model", at=0, ranks=(), number=0, backwards=(), fewer=()):
     """Train in two processes, of which some get a signal in a step, or other rows than before."""
     (folder / "program.py").write_text(PROGRAM)
     given = {"params": params, "out": str(folder / out), "at": at, "ranks": list(ranks)}
-    given |= {"backwards": list(backwards)}
+    given |= {"backwards": list(backwards), "fewer": list(fewer)}
     given |= {"signal": int(number), "X": str(folder / "X.npy"), "y": str(folder / "y.npy")}
     text = json.dumps({**given, "U": str(folder / "U.npy")})
     command = [*LAUNCH, str(folder / "program.py"), text]
@@ -70,6 +72,10 @@ def test_two_processes_go_on_bit_for_bit(tiny, digits, tmp_path):
 
     with pytest.raises(ValueError, match=r"checkpoint of 2 processes, and there is 1"):
         model.set_params(**kept).fit(digits.x_lab, digits.y_lab, str(tmp_path / "U.npy"))
+
+    fewer = launch(tmp_path, params, fewer="1")
+    assert fewer.returncode != 0
+    assert "process 1 was given other data than process 0: labeled rows 99" in fewer.stderr
 
     other = launch(tmp_path, params | kept, backwards="1")
     assert other.returncode != 0
