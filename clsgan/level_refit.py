@@ -1,6 +1,7 @@
 """The level learned once more, on features that stand still: those of the averaged network."""
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -241,14 +242,20 @@ def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str
         for i in range(ROUNDS):
             share = min(i / (WARM_UP * ROUNDS), 1.0) * (1 - i / ROUNDS)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * share
-            known = _moved(level, lab, LEVEL_ROWS, generator)
-            unl = _moved(level, judged["unlabeled"], LEVEL_ROWS, generator)
-            fake = _moved(level, judged["generated"], fakes, generator)
+            drawn = [
+                _drawn(part, count, generator)
+                for part, count in (
+                    (lab, LEVEL_ROWS),
+                    (judged["unlabeled"], LEVEL_ROWS),
+                    (judged["generated"], fakes),
+                )
+            ]
+            known, unl, fake = _moved(level, drawn)
             if held is None:
                 terms = outlier_term(settings.objective, known, unl, fake)
             else:
                 with torch.no_grad():
-                    kept = _moved(level, held, LEVEL_ROWS, generator)
+                    kept = _moved(level, [_drawn(held, LEVEL_ROWS, generator)])[0]
                 terms = pool_term(state, known, unl, fake, kept)
             optimizer.zero_grad()
             torch.autograd.backward(terms["outlier"])
@@ -266,12 +273,17 @@ def _split(judged: Judged, share: float) -> tuple[Judged, Judged]:
     return first, last if len(last.scores) else first
 
 
-def _moved(level: Level, judged: Judged, count: int, generator: torch.Generator) -> Tensor:
-    """Scores of `count` rows that are drawn with replacement, moved by the level."""
+def _drawn(judged: Judged, count: int, generator: torch.Generator) -> Judged:
+    """`count` rows, drawn with replacement; none where there are none."""
     if not len(judged.scores):
-        return judged.scores
-    drawn = torch.randint(len(judged.scores), (count,), generator=generator)
-    drawn = drawn.to(judged.scores.device)
-    scores = judged.scores[drawn]
-    shift: Tensor = level(judged.features[drawn], scores)
-    return scores + shift
+        return judged
+    rows = torch.randint(len(judged.scores), (count,), generator=generator)
+    rows = rows.to(judged.scores.device)
+    return Judged(judged.scores[rows], judged.features[rows])
+
+
+def _moved(level: Level, parts: Sequence[Judged]) -> Sequence[Tensor]:
+    """Scores of every part, moved by the level, which is called once for all."""
+    scores, features = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    moved: Tensor = scores + level(features, scores)
+    return torch.split(moved, [len(part.scores) for part in parts])
