@@ -1,6 +1,5 @@
 """From checked data to trained networks: builds the parts of a run and hands them to the loop."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from clsgan.checkpoints.fingerprint import hash_of
 from clsgan.checkpoints.run import Checkpoints, Diverged, open_checkpoints
 from clsgan.checkpoints.snapshot import Sitting
 from clsgan.defaults import (
@@ -132,7 +132,7 @@ def fit_networks(
     check_alike(
         {
             "labeled rows": len(data.labeled),
-            "labels of them": hashlib.blake2b(data.codes.tobytes(), digest_size=8).hexdigest(),
+            "labels of them": hash_of(data.codes),
             "unlabeled rows": len(data.unlabeled),
         }
     )
@@ -181,8 +181,8 @@ def _fit(
         budget.reserve["level"] = seconds_to_refit(budget)
 
     def fitted(interrupted: bool, learn_level: bool) -> Fitted:
+        average_buffers(fabric, state.average_loss_network, state.average_generator)
         if learn_level:
-            average_buffers(fabric, state.average_loss_network, state.average_generator)
             refit_level(fabric, state, streams, settings)
         earlier = 0.0 if checkpoints is None else checkpoints.seconds()
         seconds = time.perf_counter() - before + earlier
@@ -228,7 +228,6 @@ def _fitted(
     interrupted: bool,
 ) -> Fitted:
     network, generator = averaged_networks(state)
-    average_buffers(fabric, network, generator)
     return Fitted(
         loss_network=network,
         generator=generator,

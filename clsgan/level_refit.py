@@ -13,7 +13,7 @@ from clsgan.processes import from_first, rows_of_all
 from clsgan.settings import Settings
 from clsgan.streams import Streams
 from clsgan.terms import LEVEL_ROWS, outlier_term
-from clsgan.train_state import LEVEL_GRADIENT, TrainState, level_decay
+from clsgan.train_state import LEVEL_GRADIENT, OPTIMIZERS, TrainState, level_decay
 from clsgan.unlabeled_terms import pool_term
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class Judged(NamedTuple):
     features: Tensor
 
 
-def refits_level(
-    state: TrainState, streams: Streams, settings: Settings, world_size: int = 1
-) -> bool:
+def refits_level(state: TrainState, streams: Streams, settings: Settings, world_size: int) -> bool:
     """Whether a run has a level that can be learned anew, and rows to tell known ones from.
 
     Where the level weighs the pool, 500 labeled rows are asked for: of fewer the network has
@@ -169,13 +167,13 @@ def refit_level(fabric: "Fabric", state: TrainState, streams: Streams, settings:
     before, pool = copy.deepcopy(average.state_dict()), state.pool
     with torch.enable_grad():
         _learn(average, state, settings, judged)
+    if fabric.world_size > 1:  # the same rows, but another machine may round otherwise
+        average.load_state_dict(from_first(average.state_dict))
+        state.pool.known_share = from_first(lambda: state.pool.known_share)
     if not all(torch.isfinite(parameter).all() for parameter in average.parameters()):
         average.load_state_dict(before)
         state.pool = pool
         return False
-    if fabric.world_size > 1:  # the same rows, but another machine may round otherwise
-        average.load_state_dict(from_first(average.state_dict))
-        state.pool.known_share = from_first(lambda: state.pool.known_share)
     level.load_state_dict(average.state_dict())
     for parameter in level.parameters():  # the momentum is that of other weights
         state.loss_optimizer.state.pop(parameter, None)
@@ -229,13 +227,8 @@ def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str
         lab, held = _split(lab, HELD_OUT)
         level.forget(generator)
         state.pool = PoolBelief(class_shares=state.pool.class_shares, by_held_out=True)
-    optimizer = torch.optim.SGD(
-        level.parameters(),
-        lr=LEARNING_RATE,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=level_decay(level),
-    )
+    weights = {"params": list(level.parameters()), "weight_decay": level_decay(level)}
+    optimizer = OPTIMIZERS["sgd"]([weights], LEARNING_RATE)
     fakes = min(settings.generated_batch_size, LEVEL_ROWS)
     level.requires_grad_(True)
     try:
@@ -267,10 +260,10 @@ def _learn(level: Level, state: TrainState, settings: Settings, judged: dict[str
 
 
 def _split(judged: Judged, share: float) -> tuple[Judged, Judged]:
-    """The first rows, and a share of all that is cut off at the end; neither is empty."""
-    cut = max(len(judged.scores) - max(round(share * len(judged.scores)), 1), 1)
+    """The first rows, and a share of all, at least one, that is cut off at the end."""
+    cut = len(judged.scores) - max(round(share * len(judged.scores)), 1)
     first, last = (Judged(*(t[rows] for t in judged)) for rows in (slice(cut), slice(cut, None)))
-    return first, last if len(last.scores) else first
+    return first, last
 
 
 def _drawn(judged: Judged, count: int, generator: torch.Generator) -> Judged:

@@ -136,7 +136,7 @@ FILTERED = {
 
 @pytest.fixture(scope="module")
 def mixed():
-    """600 labels of six digits, 500 rows without, a share of them of other digits; test rows."""
+    """600 labels of six digits, 400 rows without, a share of them of other digits; test rows."""
     bunch = load_digits()
     rng = np.random.default_rng(0)
     order = rng.permutation(len(bunch.target))

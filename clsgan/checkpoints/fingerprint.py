@@ -48,7 +48,7 @@ def describe_run(params: Mapping[str, Any], data: TrainingData, **more: Any) -> 
     described = {
         "params": {key: _param(value) for key, value in params.items() if key not in FREE},
         "X": about | _rows(data.labeled),
-        "y": {"classes": _classes(data.classes), "hash": _hash(data.codes)},
+        "y": {"classes": _classes(data.classes), "hash": hash_of(data.codes)},
         "X_unlab": _unlabeled(data.unlabeled),
         **more,
     }
@@ -105,7 +105,7 @@ def _classes(classes: Array) -> list[str]:
 
 def _rows(rows: Array) -> dict[str, Any]:
     places = np.unique(np.linspace(0, max(len(rows) - 1, 0), LOOKED_AT).astype(int))
-    return {"rows": len(rows), "hash": _hash(rows[places]) if len(rows) else ""}
+    return {"rows": len(rows), "hash": hash_of(rows[places]) if len(rows) else ""}
 
 
 def _unlabeled(rows: Array | Pool) -> dict[str, Any]:
@@ -113,12 +113,28 @@ def _unlabeled(rows: Array | Pool) -> dict[str, Any]:
         return _rows(rows)
     described: dict[str, Any] = {"rows": len(rows)}
     if not isinstance(rows, StreamedPool):
-        return described | {"hash": _hash(rows.some(LOOKED_AT))}
+        return described | {"hash": hash_of(rows.some(LOOKED_AT))}
     reader = rows.reader(0)
     if isinstance(reader, ShardReader):
         described["shards"] = [[path.name, path.stat().st_size] for path in reader.shards]
     return described
 
 
-def _hash(rows: Array) -> str:
+def hash_of(rows: Array) -> str:
+    """A short hash of an array's values.
+
+    Parameters
+    ----------
+    rows : array
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
+
+    Examples
+    --------
+    >>> hash_of(np.arange(3)) == hash_of(np.arange(3)), len(hash_of(np.arange(3)))
+    (True, 16)
+    """
     return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=8).hexdigest()
