@@ -49,6 +49,10 @@ class PoolBelief:
         if min(len(self.labeled_scores), len(self.pool_scores)) >= LEAST_SCORES:
             self.known_share = known_share_of_pool(self.labeled_scores, self.pool_scores)
 
+    def agreed_share(self) -> float:
+        """The known share where rows held out tell it, the same in all processes; else 1."""
+        return self.known_share if self.by_held_out else 1.0
+
     def see_classes(self, probabilities: Tensor, trained: Tensor) -> Tensor:
         """Take class probabilities [U, K] of a network into the estimate of the class shares [K].
 

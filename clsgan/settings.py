@@ -1,9 +1,12 @@
 """What the training loop needs to know."""
 
+import math
 from dataclasses import dataclass
 
 from clsgan.objectives import Objective
 from clsgan.streams import BatchSizes
+
+MOST_HALVINGS = 3  # of the unlabeled rows of a batch, where few of the pool are of a known class
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,20 @@ class Settings:
     spectral_norm: bool = False
     log_gradients: bool = False
 
-    def sizes(self, progress: float, has_unlabeled: bool, world_size: int) -> BatchSizes:
-        """Rows of each stream for one process at a point of the run."""
+    def sizes(
+        self, progress: float, has_unlabeled: bool, world_size: int, known_share: float = 1.0
+    ) -> BatchSizes:
+        """Rows of each stream for one process at a point of the run.
+
+        Where less than half of the pool is of a known class (`known_share`), labeled rows take the
+        place of unlabeled ones, which teach little there: these are halved up to three times.
+        """
         rows = max(self.batch_size, 2)
         on = has_unlabeled and progress >= self.unlabeled_start
         unlabeled = min(round(rows * self.unlabeled_share), rows - 1) if on else 0
+        for _ in range(_halvings(known_share)):
+            if unlabeled % (2 * world_size) == 0:  # all processes have as many
+                unlabeled //= 2
         parts = (rows - unlabeled, unlabeled, self.generated_batch_size)
         return BatchSizes(*(part // world_size for part in parts))
 
@@ -104,3 +116,9 @@ class Settings:
                 f"{whole.labeled} labeled and {whole.unlabeled} unlabeled rows, which cannot be "
                 f"shared alike by {world_size} processes; choose multiples of {world_size}"
             )
+
+
+def _halvings(known_share: float) -> int:
+    """How often twice the share, at most 1, is the half of 1, rounded; 3 at most."""
+    wanted = min(max(2 * known_share, 0.5**MOST_HALVINGS), 1.0)
+    return round(-math.log2(wanted))

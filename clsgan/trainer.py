@@ -94,7 +94,8 @@ def train(
         while not budget.is_spent(state.step):
             progress = budget.progress(state.step)
             set_learning_rates(state, settings, progress, n_rows)
-            sizes = settings.sizes(progress, len(streams.unlabeled) > 0, fabric.world_size)
+            has_unlabeled, known_share = len(streams.unlabeled) > 0, state.pool.agreed_share()
+            sizes = settings.sizes(progress, has_unlabeled, fabric.world_size, known_share)
             batch = streams.next(sizes)
             before = state.skipped.total
             scalars = _update_both(fabric, state, streams, batch, settings, progress)
