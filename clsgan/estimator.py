@@ -116,7 +116,8 @@ class CLSGANClassifier(
     unlabeled_filter : {"open-class"} or None
         For unlabeled rows that may be of none of the classes: "open-class" weighs each by
         ``1 - p(none of the classes)`` of the averaged network (section 6.1), which then learns to
-        tell labeled from unlabeled rows, less those that are of the classes. See
+        tell labeled from unlabeled rows, less those that are of the classes. With 500 labeled rows
+        or more, labeled rows take the place of unlabeled ones where few are of the classes. See
         `unlabeled_kept_share_`.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}

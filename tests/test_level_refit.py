@@ -171,6 +171,22 @@ def test_a_filter_tells_novel_rows(mixed, half_novel):
     assert roc_auc_score(is_novel, half_novel.outlier_score(test)) > 0.7
 
 
+def test_a_pool_of_other_classes_alone_leaves_its_place_to_labeled_rows(tiny, mixed, monkeypatch):
+    """Half of a batch of 64 is unlabeled, until labeled rows held out tell how few are known."""
+    X, y, _, test, is_novel = mixed(0.5)
+    seen, take = [], clsgan.trainer.Streams.next
+
+    def watched(streams, sizes):
+        seen.append((sizes.labeled, sizes.unlabeled))
+        return take(streams, sizes)
+
+    monkeypatch.setattr(clsgan.trainer.Streams, "next", watched)
+    tiny(**FILTERED).fit(X, y, test[is_novel])
+    assert seen[-1][1] < 32 and all(sum(rows) == 64 for rows in seen)
+    tiny(**FILTERED).fit(*mixed(0.0)[:3])
+    assert seen[-1] == (32, 32)
+
+
 def test_few_labels_are_told_from_nothing_by_it(make_run):
     run = make_run(unlabeled_filter="open-class")
     run.state.step = ENOUGH
