@@ -65,6 +65,7 @@ def make_streams(
     augment, generated_augment = choose_augment(
         params, data.spec, data.from_files, use_unlabeled and len(data.unlabeled) > 0
     )
+    alone_augment, _ = choose_augment(params, data.spec, data.from_files)
     unlabeled_augment = choose_unlabeled_augment(params, data.spec, data.from_files, augment)
     asked = UNLABELED[settings.objective.unlabeled]
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
@@ -87,6 +88,7 @@ def make_streams(
         world_size=fabric.world_size,
         classes=class_shares(params, data.classes, data.codes[train_rows]),
         keep_plain=wants_level(settings),
+        alone_augment=alone_augment,
     )
 
 

@@ -7,6 +7,7 @@ from clsgan.objectives import Objective
 from clsgan.streams import BatchSizes
 
 MOST_HALVINGS = 3  # of the unlabeled rows of a batch, where few of the pool are of a known class
+ALONE = 2  # halvings from which the labels are as good as alone
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,18 @@ class Settings:
         """Rows of each stream for one process at a point of the run.
 
         Where less than half of the pool is of a known class (`known_share`), labeled rows take the
-        place of unlabeled ones, which teach little there: these are halved up to three times.
+        place of unlabeled ones, which teach little there: these are halved up to three times. From
+        the second on labeled rows are augmented as in a run without unlabeled ones.
         """
         rows = max(self.batch_size, 2)
         on = has_unlabeled and progress >= self.unlabeled_start
         unlabeled = min(round(rows * self.unlabeled_share), rows - 1) if on else 0
-        for _ in range(_halvings(known_share)):
+        halvings = _halvings(known_share) if on else 0
+        for _ in range(halvings):
             if unlabeled % (2 * world_size) == 0:  # all processes have as many
                 unlabeled //= 2
         parts = (rows - unlabeled, unlabeled, self.generated_batch_size)
-        return BatchSizes(*(part // world_size for part in parts))
+        return BatchSizes(*(part // world_size for part in parts), alone=halvings >= ALONE)
 
     def check_shares(self, world_size: int, has_unlabeled: bool = False) -> None:
         """Refuse batches that so many processes cannot share alike, stream by stream."""

@@ -16,6 +16,12 @@ from clsgan.pools.store import PoolStore
 class BatchSizes:
     """How many rows of each stream one process takes in one step.
 
+    Attributes
+    ----------
+    labeled, unlabeled, generated : int
+    alone : bool
+        Whether labeled rows are augmented as in a run without unlabeled ones.
+
     Examples
     --------
     >>> BatchSizes(labeled=64, unlabeled=192, generated=64).unlabeled
@@ -25,6 +31,7 @@ class BatchSizes:
     labeled: int
     unlabeled: int
     generated: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +233,9 @@ class Streams:
         Weights and believed shares of the classes, if not those of the labels.
     keep_plain : bool
         Whether batches have their labeled rows unaugmented too.
+    alone_augment : callable, optional
+        For labeled rows that are to be augmented as in a run without unlabeled ones; `augment`, if
+        not given.
 
     Examples
     --------
@@ -256,12 +266,14 @@ class Streams:
         world_size: int = 1,
         classes: "ClassShares | None" = None,
         keep_plain: bool = False,
+        alone_augment: Augment | None = None,
     ) -> None:
         self.labeled, self.unlabeled, self.device = labeled, unlabeled, labeled.device
         self.y = y.to(self.device)
         self.latent_dim, self.draw_noise = latent_dim, NOISES[noise]
         self.augment, self.generated_augment = augment, generated_augment
         self.unlabeled_augment = unlabeled_augment
+        self.alone_augment = alone_augment or augment
         self.teacher_augment = teacher_augment
         counts = torch.bincount(self.y, minlength=n_classes).float()
         self.prior = counts / counts.sum()
@@ -292,8 +304,9 @@ class Streams:
             plain = self._unlabeled_rows(sizes.unlabeled)
             x_unl = self.unlabeled_augment(plain, self.generator)
             x_teacher = self.teacher_augment(plain, self.generator)
+        augment = self.alone_augment if sizes.alone else self.augment
         return Batch(
-            x_lab=self.augment(labeled, self.generator),
+            x_lab=augment(labeled, self.generator),
             y_lab=y_lab,
             x_unl=x_unl,
             x_teacher=x_teacher,

@@ -184,6 +184,17 @@ def test_each_kind_of_row_gets_its_own_augmentation() -> None:
     assert torch.equal(batch.x_teacher - 0.5, batch.x_unl - 0.75)  # the same rows
 
 
+def test_labeled_rows_that_are_as_good_as_alone_have_their_own_augmentation() -> None:
+    def negate(x: Tensor, generator: torch.Generator) -> Tensor:
+        return -x - 1
+
+    streams = make_streams(alone_augment=negate)
+    assert (streams.next(BatchSizes(6, 9, 0)).x_lab >= 0).all()
+    alone = streams.next(BatchSizes(6, 9, 0, alone=True))
+    assert (alone.x_lab < 0).all() and (alone.x_unl >= 0).all()
+    assert (make_streams().next(BatchSizes(6, 9, 0, alone=True)).x_lab >= 0).all()
+
+
 def test_the_same_seed_gives_the_same_batches(global_randomness_untouched) -> None:
     one, other = (make_streams(seed=5, augment=shake) for _ in range(2))
     batches = [(one.next(SIZES), other.next(SIZES)) for _ in range(8)]
