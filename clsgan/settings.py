@@ -7,7 +7,7 @@ from clsgan.objectives import Objective
 from clsgan.streams import BatchSizes
 
 MOST_HALVINGS = 3  # of the unlabeled rows of a batch, where few of the pool are of a known class
-ALONE = 2  # halvings from which the labels are as good as alone
+ALONE = 1  # halvings from which labeled rows are augmented as if they were alone
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Settings:
         """Rows of each stream for one process at a point of the run.
 
         Where less than half of the pool is of a known class (`known_share`), labeled rows take the
-        place of unlabeled ones, which teach little there: these are halved up to three times. From
-        the second on labeled rows are augmented as in a run without unlabeled ones.
+        place of unlabeled ones, which teach little there: these are halved up to three times, and
+        labeled rows are augmented as in a run without unlabeled ones.
         """
         rows = max(self.batch_size, 2)
         on = has_unlabeled and progress >= self.unlabeled_start

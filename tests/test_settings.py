@@ -15,7 +15,7 @@ SETTINGS = Settings(OBJECTIVES["default"], batch_size=256, unlabeled_share=0.5)
 def test_labeled_rows_take_the_place_of_unlabeled_ones_that_are_of_no_class(known_share, unlabeled):
     sizes = SETTINGS.sizes(1.0, has_unlabeled=True, world_size=1, known_share=known_share)
     assert (sizes.labeled, sizes.unlabeled) == (256 - unlabeled, unlabeled)
-    assert sizes.alone == (unlabeled <= 32)
+    assert sizes.alone == (unlabeled < 128)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4, 8])
