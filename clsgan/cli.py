@@ -93,10 +93,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _print_time(seconds: float, limit: float | None) -> None:
-    """Time of a command, beside the limit of its fit; not to where the table may be kept."""
+    """Time of a command, beside the limit of its models; not to where the table may be kept."""
     text = f"{seconds:.1f} s for all of it"
     if limit is not None:
-        text += f"; time_limit={limit:g} is for each fit, data, test and pictures come on top"
+        text += f"; time_limit={limit:g} is for each fit and its test, data and pictures on top"
     print(text, file=sys.stderr)
 
 
@@ -285,7 +285,10 @@ def _parser() -> argparse.ArgumentParser:
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 Command = tuple[Callable[[argparse.Namespace], None], str, list[Argument]]
 
-RUN: Argument = (("run",), {"metavar": "RUN", "help": "a run folder, such as runs/digits-1"})
+RUN: Argument = (
+    ("run",),
+    {"metavar": "RUN", "help": "a run folder, such as runs/digits-1, or one that model.save wrote"},
+)
 IMAGES: Argument = (
     ("images",),
     {"nargs": "+", "metavar": "IMAGES", "help": "image files, folders of them, or .tar shards"},

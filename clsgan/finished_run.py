@@ -11,7 +11,9 @@ from clsgan import run_folder
 from clsgan.config import load_recipe
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
+from clsgan.model_folder import DOCUMENT
 from clsgan.pictures import sample_grid
+from clsgan.replaced_folder import left_over
 from clsgan.run_data import load_run_data
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
     Parameters
     ----------
     run : str or Path
-        A run folder.
+        A run folder; with `images`, also one that ``model.save`` wrote.
     images : str or Path or None, default=None
         A folder with one sub-folder of images a class; None takes the test rows of the run.
 
@@ -41,7 +43,7 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
     FileNotFoundError
         The run folder or its data are not there, or the run was stopped before its test.
     ValueError
-        The data are not those of the run.
+        The data are not those of the run, or the folder holds a model alone.
 
     Examples
     --------
@@ -58,6 +60,8 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
         paths, y = labelled_folder(Path(images))
         return report(names, y, model.predict_proba(list(paths)))
     folder = Path(run).expanduser()
+    if _is_model(folder):
+        raise ValueError(f"{folder} holds a model and no test rows; give --images FOLDER")
     if not (folder / run_folder.PREDICTIONS).exists():
         raise FileNotFoundError(
             f"{folder} was stopped before its test: clsgan train RECIPE run={folder} resume=true "
@@ -79,12 +83,12 @@ def evaluate_run(run: str | Path, images: str | Path | None = None) -> dict[str,
 
 
 def model_folder(run: str | Path) -> Path:
-    """The model of a run.
+    """The model of a run, or the folder itself where ``model.save`` wrote it.
 
     Parameters
     ----------
     run : str or Path
-        A run folder.
+        A run folder, or one that ``model.save`` wrote.
 
     Returns
     -------
@@ -94,6 +98,8 @@ def model_folder(run: str | Path) -> Path:
     ------
     FileNotFoundError
         There is no such folder, or no model in it.
+    ValueError
+        The model of the run is a link.
 
     Examples
     --------
@@ -105,13 +111,21 @@ def model_folder(run: str | Path) -> Path:
     folder = Path(run).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no run folder {folder}")
+    if _is_model(folder):
+        return folder
     model = folder / run_folder.MODEL
-    if not model.is_dir():
+    if model.is_symlink():
+        raise ValueError(f"{model} is a link; a run folder holds its model itself")
+    if not model.is_dir() and left_over(model) is None:
         raise FileNotFoundError(
-            f"{folder} holds no {model.name}: it is no run folder, or its run did not finish; "
-            "resume=true goes on with such a one"
+            f"{folder} holds no {model.name}: it is no run folder, or its run did not finish "
+            f"(resume=true goes on with such a one), nor did model.save write it: no {DOCUMENT}"
         )
     return model
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / DOCUMENT).is_file()
 
 
 def class_names(run: str | Path, model: CLSGANClassifier) -> list[str]:
@@ -120,7 +134,7 @@ def class_names(run: str | Path, model: CLSGANClassifier) -> list[str]:
     Parameters
     ----------
     run : str or Path
-        A run folder.
+        A run folder, or one that ``model.save`` wrote: that has no names beside ``classes_``.
     model : CLSGANClassifier
         Its model.
 
@@ -140,6 +154,8 @@ def class_names(run: str | Path, model: CLSGANClassifier) -> list[str]:
     See `evaluate_run`.
     """
     folder = Path(run).expanduser()
+    if _is_model(folder):
+        return [str(name) for name in model.classes_]
     stored = run_folder.read_arrays(folder / run_folder.LABELS)
     if "class_names" not in stored:  # written by an earlier version
         stored = run_folder.read_arrays(folder / run_folder.PREDICTIONS)

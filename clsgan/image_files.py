@@ -100,7 +100,7 @@ def fit_pixels(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If it has more than 16 bits a channel.
+        If it is corrupt, too large, or has more than 16 bits a channel.
 
     Examples
     --------
@@ -110,7 +110,38 @@ def fit_pixels(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     from PIL import ImageOps
 
-    return _fitted(ImageOps.exif_transpose(image), shape)
+    try:
+        return _fitted(ImageOps.exif_transpose(image), shape)
+    except _decoder_errors() as error:
+        raise ValueError(f"it cannot be read as an image: {error}") from error
+
+
+def pixel_values(image: Any) -> NDArray[Any]:
+    """The numbers of an opened image, as they are.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    ndarray [H, W] or [H, W, C]
+
+    Raises
+    ------
+    ValueError
+        If it is corrupt or too large.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> pixel_values(Image.new("F", (2, 1), 0.5)).tolist()
+    [[0.5, 0.5]]
+    """
+    try:
+        return np.asarray(image)
+    except _decoder_errors() as error:
+        raise ValueError(f"it cannot be read as an image: {error}") from error
 
 
 def _fitted(image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -164,12 +195,16 @@ def _opened(path: Path | str, content: bytes | None = None) -> Iterator[Any]:
     except UnidentifiedImageError as error:
         kinds = ", ".join(FORMATS)
         raise ValueError(f"{path} is not an image, or not one of {kinds}") from error
-    except (
-        *_DECODER_ERRORS,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except _decoder_errors() as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _decoder_errors() -> tuple[type[Exception], ...]:
+    """What Pillow raises on damaged or huge files."""
+    from PIL import Image
+
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    return (*_DECODER_ERRORS, *bombs)
 
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})

@@ -240,12 +240,11 @@ def read_unlabeled(
         return read_like(rows, spec, "X_unlab", check_rows)[0]
 
     on_error, folder = params.get("on_error", "raise"), params.get("log_dir")
-    pool = open_pool(X_unlab, spec, check, on_error, folder)
-    if pool is not None:
-        _check_scale(pool.some(LOOKED_AT), labeled, spec, params, "X_unlab")
-        return pool
-    rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows, skipped=skipped)
-    _check_scale(rows, labeled, spec, params, "X_unlab")
+    rows = open_pool(X_unlab, spec, check, on_error, folder, skipped)
+    if rows is None:
+        rows, _ = read_like(X_unlab, spec, "X_unlab", check_rows, skipped=skipped)
+    looked_at = rows if isinstance(rows, np.ndarray) else rows.some(LOOKED_AT)
+    _check_scale(looked_at, labeled, spec, params, "X_unlab")
     return rows
 
 

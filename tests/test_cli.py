@@ -58,11 +58,11 @@ def test_train_prints_a_table_and_numbers_its_folder(
     assert (tmp_path / "runs" / "mine-1" / "results.json").exists()
 
 
-def test_a_limit_of_seconds_is_that_of_the_fit(tmp_path: Path, capsys: Capture) -> None:
+def test_a_limit_of_seconds_is_that_of_fit_and_test(tmp_path: Path, capsys: Capture) -> None:
     given = ["estimator.time_limit=1", "estimator.generator=null", "baselines=[]"]
     assert main(["train", "digits", *given, "estimator.batch_size=32", f"run={tmp_path}/a"]) == 0
     last = capsys.readouterr().err.splitlines()[-1]
-    found = re.fullmatch(r"(\d+\.\d) s for all of it; time_limit=1 is for each fit, .*", last)
+    found = re.fullmatch(r"(\d+\.\d) s for all of it; time_limit=1 is for each fit and .*", last)
     assert found is not None
     fit = json.loads((tmp_path / "a" / "results.json").read_text())["methods"][0]["seconds"]
     assert fit < 1 + 2 and fit < float(found[1]) + 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,20 @@ def test_a_run_that_is_not_there_or_not_finished(tmp_path: Path) -> None:
         model_folder(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="holds no model: it is no run folder"):
         model_folder(tmp_path)
+
+
+def test_a_link_out_of_the_run_is_not_followed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(run / "model", target_is_directory=True)
+    with pytest.raises(ValueError, match=r"run.model is a link; a run folder holds its model"):
+        model_folder(tmp_path / "run")
+
+
+def test_a_model_that_was_to_be_replaced_is_found(run: Path, tmp_path: Path) -> None:
+    (tmp_path / ".model.saving-abc").mkdir()
+    shutil.copytree(run / "model", tmp_path / ".model.saving-abc" / "old")
+    with pytest.warns(UserWarning, match="was to be replaced"):
+        assert CLSGANClassifier.load(model_folder(tmp_path)).n_steps_ == 5
 
 
 def test_a_run_whose_data_have_changed_is_refused(run: Path) -> None:
@@ -73,6 +88,15 @@ def test_names_of_an_earlier_run_are_those_of_its_test(run: Path) -> None:
         assert class_names(run, model) == before
     finally:
         write_arrays(run / "labels.npz", **labels)
+
+
+def test_a_folder_that_save_wrote_serves_without_its_run(run: Path, tmp_path: Path) -> None:
+    model = CLSGANClassifier.load(model_folder(run))
+    model.save(tmp_path / "saved")
+    assert model_folder(tmp_path / "saved") == tmp_path / "saved"
+    assert class_names(tmp_path / "saved", model) == [str(name) for name in model.classes_]
+    with pytest.raises(ValueError, match="holds a model and no test rows; give --images"):
+        evaluate_run(tmp_path / "saved")
 
 
 def test_samples_are_drawn_by_seed(run: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from clsgan.tensor_files import packed, sync, write_tensors
+
 FORMAT = 2  # 1 was never released: it had the log in the header, which has a limit of size
 NAME = re.compile(r"step-(\d{12})\.safetensors")
 PARTIAL = ".step-*.partial"
@@ -66,20 +68,16 @@ def write_checkpoint(
     ...     [path.name for path in checkpoint_files(Path(here))]
     ['step-000000000010.safetensors', 'step-000000000015.safetensors']
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    packed = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps({"format": FORMAT, "checksum": _checksum(packed), **document})
+    copies = packed(tensors)
+    text = json.dumps({"format": FORMAT, "checksum": _checksum(copies), **document})
     target = folder / f"step-{step:012d}.safetensors"
     aside = folder / f".{target.name.removesuffix('.safetensors')}.{os.getpid()}.partial"
     try:
-        save_file(packed, aside, metadata={"document": text})
-        _sync(aside)
+        write_tensors(aside, copies, {"document": text})
         os.replace(aside, target)
-        _sync(folder)
+        sync(folder)
         _remove_others(folder, target)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         left = [path for path in checkpoint_files(folder) if path != target]
         kept = f"; {left[-1].name} is still there" if left else ""
         raise OSError(
@@ -234,13 +232,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
             flat = flat.as_strided(flat.shape, (1,))  # that of a single number may be 0
             checksum = zlib.crc32(flat.view(torch.uint8).numpy().data, checksum)
     return checksum
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # a folder cannot be opened there
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

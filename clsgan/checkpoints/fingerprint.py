@@ -16,6 +16,7 @@ from clsgan.training_data import TrainingData
 
 Array = npt.NDArray[Any]
 LOOKED_AT = 256  # rows that are hashed
+CHANGING = "rows that are not the same when they are read again"
 # What a run can be taken up with anew.
 FREE = ("checkpoint", "checkpoint_every", "resume", "log_dir", "verbose")
 MOST_NAMED = 5
@@ -36,7 +37,8 @@ def describe_run(params: Mapping[str, Any], data: TrainingData, **more: Any) -> 
     -------
     dict
         What JSON can hold. Data are told apart by their shape, type, classes and a hash of 256
-        rows; of shards by names and sizes.
+        rows, of a stream its first ones; of shards by names and sizes. Rows of a pool that are not
+        the same when they are read again are not hashed.
 
     Examples
     --------
@@ -111,13 +113,16 @@ def _rows(rows: Array) -> dict[str, Any]:
 def _unlabeled(rows: Array | Pool) -> dict[str, Any]:
     if isinstance(rows, np.ndarray):
         return _rows(rows)
-    described: dict[str, Any] = {"rows": len(rows)}
-    if not isinstance(rows, StreamedPool):
-        return described | {"hash": hash_of(rows.some(LOOKED_AT))}
-    reader = rows.reader(0)
-    if isinstance(reader, ShardReader):
-        described["shards"] = [[path.name, path.stat().st_size] for path in reader.shards]
-    return described
+    described = {"rows": len(rows)}
+    if isinstance(rows, StreamedPool) and isinstance(reader := rows.reader(0), ShardReader):
+        shards = [[path.name, path.stat().st_size] for path in reader.shards]
+        return described | {"shards": shards}
+    return described | {"hash": _hash_of_some(rows)}
+
+
+def _hash_of_some(pool: Pool) -> str:
+    first, again = (hash_of(pool.some(LOOKED_AT)) for _ in range(2))
+    return first if first == again else CHANGING
 
 
 def hash_of(rows: Array) -> str:

@@ -19,11 +19,11 @@ from clsgan.checkpoints.file import (
     write_checkpoint,
 )
 from clsgan.checkpoints.fingerprint import describe_run, differences
-from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.checkpoints.interrupts import Interrupts
 from clsgan.checkpoints.options import check_options
 from clsgan.checkpoints.parts import check_count, gather_parts, own_part
 from clsgan.checkpoints.snapshot import Index, Sitting, apply, capture
+from clsgan.folder_lock import FolderLock
 from clsgan.processes import any_of, from_first, place, sent_to_first
 from clsgan.step_check import check_finite
 from clsgan.training_data import TrainingData
@@ -192,7 +192,8 @@ class Checkpoints:
         from_first(lambda: write_checkpoint(self.folder, sitting.state.step, *whole))
         self.saved_at, self.saved_step = time.perf_counter(), sitting.state.step
         self.took = self.saved_at - started
-        sitting.budget.reserve["checkpoint"] = self.took
+        larger = 1 if sitting.state.step else 2  # later ones hold the moments of the optimisers too
+        sitting.budget.reserve["checkpoint"] = larger * self.took
 
     def _take(self, described: list[dict[str, Any]]) -> Checkpoint | None:
         """Have the folder for this run alone, and what lies in it."""

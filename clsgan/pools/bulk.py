@@ -1,10 +1,12 @@
 """Predictions and features of shards of any size, written as they come, in several sittings."""
 
 import csv
+import hashlib
 import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,10 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from clsgan.documents import to_json
 from clsgan.inputs import from_nchw
-from clsgan.pools.decoding import Item, RowDecoder
-from clsgan.pools.tar_shards import read_shard
-from clsgan.run_folder import check_parent, read_json, write_json
+from clsgan.pools.decoding import RowDecoder
+from clsgan.pools.growing_file import GrowingFile
+from clsgan.pools.samples import Item
+from clsgan.pools.tar_shards import GIVEN_UP, read_shard
+from clsgan.run_folder import check_parent
+from clsgan.sources import tensor_to_array
+from clsgan.training_data import check_predictable, read_like
 
 Array = npt.NDArray[Any]
 ROWS = 1024  # images that are in memory at a time
@@ -29,7 +36,8 @@ def predict_shards(
     """Write class, probability and outlier score of every image in shards to a CSV file.
 
     Rows are appended to a file beside `out`, which gets its name when all are written; a call that
-    was stopped goes on where it stood. An image that cannot be read has a row without values.
+    was stopped goes on where it stood. An image that cannot be read has a row without values; of a
+    shard that is damaged, what lies behind the damage has none.
 
     Parameters
     ----------
@@ -46,14 +54,16 @@ def predict_shards(
     -------
     n_rows : int
     skipped : list of (name, reason)
-        Images that could not be read in this call.
+        Images, and rests of shards, that could not be read in this call.
 
     Raises
     ------
     ValueError
-        If a shard is damaged, or the model takes no images.
+        If no image can be read, or the model takes none.
     FileExistsError
         If what lies beside `out` was begun with another model or other shards.
+    BlockingIOError
+        If another call writes it.
 
     Examples
     --------
@@ -70,19 +80,22 @@ def predict_shards(
                 cells[i] = (names[best[j]], f"{share:.4f}", f"{outlier:.4f}")
         return _csv((item.name, *cell) for item, cell in zip(items, cells, strict=True))
 
-    target = check_parent(out)
-    partial = _begin(target, model, shards)
-    with partial.open("r+b") as file:
-        done = _whole_lines(file) - 1
-        if done < 0:
-            file.write(_csv([COLUMNS]))
-            done = 0
+    target, made_of = check_parent(out), _made_of(model, "classes", names, shards)
+    with GrowingFile(target, made_of) as growing:
+        with growing.partials[0].open("r+b") as file:
+            done = _whole_lines(file) - 1
+            if done < 0:
+                file.write(_csv([COLUMNS]))
+                done = 0
 
-        def write(items: Sequence[Item], rows: Array, good: list[bool]) -> None:
-            _append(file, lines(items, rows, good))
+            def write(items: Sequence[Item], rows: Array, good: list[bool]) -> None:
+                _append(file, lines(items, rows, good))
 
-        count, skipped = _each_batch(model, shards, done, write, progress)
-    _finish(partial, target)
+            count, skipped = _each_batch(model, shards, done, write, progress)
+            file.seek(0)
+            has_values = any(not line.endswith(b",,,\n") for line in islice(file, 1, None))
+        _check_some(has_values, growing, count, skipped)
+        growing.finish()
     return count, skipped
 
 
@@ -105,35 +118,36 @@ def feature_shards(
 
     Raises
     ------
-    ValueError, FileExistsError
+    ValueError, FileExistsError, BlockingIOError
         As `predict_shards`.
 
     Examples
     --------
     See ``clsgan features``.
     """
-    target = check_parent(out)
-    partial, width = _begin(target, model, shards), len(model.get_feature_names_out())
-    listing = _listing(target)
-    listing.touch()
-    with partial.open("r+b") as file, listing.open("r+b") as listed:
-        done = min(max(_size(file) - HEADER, 0) // (4 * width), _whole_lines(listed))
-        _whole_lines(listed, done)
-        _write_header(file, done, width)
-        file.truncate(HEADER + 4 * width * done)
-        file.seek(0, os.SEEK_END)
+    target, width = check_parent(out), len(model.get_feature_names_out())
+    made_of = _made_of(model, "features", [], shards)
+    with GrowingFile(target, made_of, (".names.txt",)) as growing:
+        partial, listing = growing.partials
+        with partial.open("r+b") as file, listing.open("r+b") as listed:
+            done = min(max(_size(file) - HEADER, 0) // (4 * width), _whole_lines(listed))
+            _whole_lines(listed, done)
+            _write_header(file, done, width)
+            file.truncate(HEADER + 4 * width * done)
+            file.seek(0, os.SEEK_END)
 
-        def write(items: Sequence[Item], rows: Array, good: list[bool]) -> None:
-            features = np.full((len(items), width), np.nan, np.float32)
-            if any(good):
-                features[good] = model.transform(rows)
-            _append(file, features.tobytes())
-            _append(listed, "".join(f"{item.name}\n" for item in items).encode(*_ENCODING))
+            def write(items: Sequence[Item], rows: Array, good: list[bool]) -> None:
+                features = np.full((len(items), width), np.nan, np.float32)
+                if any(good):
+                    features[good] = model.transform(rows)
+                _append(file, features.tobytes())
+                _append(listed, "".join(f"{item.name}\n" for item in items).encode(*_ENCODING))
 
-        count, skipped = _each_batch(model, shards, done, write, progress)
-        _write_header(file, count, width)
-    _rename(listing, target.with_name(f"{target.name}.names.txt"))
-    _finish(partial, target)
+            count, skipped = _each_batch(model, shards, done, write, progress)
+            _write_header(file, count, width)
+            has_values = _has_numbers(file)
+        _check_some(has_values, growing, count, skipped)
+        growing.finish()
     return count, skipped
 
 
@@ -147,10 +161,14 @@ def _each_batch(
     from tqdm import tqdm
 
     spec = model.spec_
-    if not spec.is_image:
-        raise ValueError("the model was fitted on rows [N, D]; it cannot read images")
-    decoder = RowDecoder(spec, _refuse_arrays, "shards", on_error="skip")
-    samples = islice(_samples(shards), done, None)
+
+    def check(rows: Any) -> Array:
+        images, _ = read_like(rows, spec, "it", model._check_rows)
+        check_predictable(images, spec)
+        return images
+
+    decoder = RowDecoder(spec, check, "shards", on_error="skip")
+    samples = islice(_samples(shards, decoder.skipped), done, None)
     with tqdm(initial=done, unit="image", disable=not progress) as bar:
         while items := list(islice(samples, ROWS)):
             read = decoder.read(items)
@@ -163,51 +181,46 @@ def _each_batch(
     return done, list(decoder.skipped.items())
 
 
-def _samples(shards: list[Path]) -> Iterator[Item]:
+def _samples(shards: list[Path], damaged: dict[str, str]) -> Iterator[Item]:
     for shard in shards:
-        for item, _ in read_shard(shard):
-            yield item
+        for item, stop in read_shard(shard):
+            if stop == GIVEN_UP:
+                damaged[item.name] = str(item.content)
+            else:
+                yield item
 
 
-def _refuse_arrays(rows: Any) -> Array:
-    raise ValueError("it is an array, and the model was asked for images")
-
-
-def _begin(target: Path, model: Any, shards: list[Path]) -> Path:
-    """The file to append to; beside it lies what it was begun with."""
-    partial, notes = _beside(target)
-    scores = [float(p.detach().double().sum()) for p in model.loss_network_.parameters()]
+def _made_of(model: Any, what: str, names: Sequence[str], shards: list[Path]) -> dict[str, Any]:
+    """All that the rows of a file follow from, but for rounding."""
+    if not model.spec_.is_image:
+        raise ValueError("the model was fitted on rows [N, D]; it cannot read images")
     sizes = [[str(path.resolve()), path.stat().st_size] for path in shards]
-    begun = json.loads(json.dumps({"model": scores, "shards": sizes}))
-    if partial.exists() and notes.exists():
-        if read_json(notes) != begun:
-            raise FileExistsError(
-                f"{partial} was begun with another model or other shards; delete it to begin anew"
-            )
-        return partial
-    partial.write_bytes(b"")
-    _listing(target).unlink(missing_ok=True)
-    write_json(notes, begun)
-    return partial
+    return {"what": what, "names": list(names), "model": _digest(model), "shards": sizes}
 
 
-def _finish(partial: Path, target: Path) -> None:
-    _rename(partial, target)
-    _beside(target)[1].unlink()
+def _digest(model: Any) -> str:
+    """The bytes of weights, buffers and units, and how the networks are built and asked."""
+    network, units = model.loss_network_, model.units_
+    arrays = {"offset": np.asarray(units.offset), "scale": np.asarray(units.scale)}
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        arrays[f"network.{name}"] = tensor_to_array(tensor)
+    told = [to_json(asdict(model.spec_)), to_json(model._design), str(model.precision_)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
-def _rename(partial: Path, target: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, target)
-
-
-def _listing(target: Path) -> Path:
-    return target.with_name(f"{target.name}.names.txt.partial")
-
-
-def _beside(target: Path) -> tuple[Path, Path]:
-    return target.with_name(f"{target.name}.partial"), target.with_name(f"{target.name}.begun")
+def _check_some(
+    has_values: bool, growing: GrowingFile, count: int, skipped: list[tuple[str, str]]
+) -> None:
+    """Refuse a file of blank rows alone, which would pass for a result."""
+    if has_values or not (count or skipped):
+        return
+    growing.discard()
+    first = "".join(f"; the first, {name}: {reason}" for name, reason in skipped[:1])
+    raise ValueError(f"none of {count} images in the shards can be read{first}")
 
 
 def _append(file: BinaryIO, content: bytes) -> None:
@@ -239,6 +252,13 @@ def _write_header(file: BinaryIO, n_rows: int, width: int) -> None:
     file.seek(0)
     file.write(b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body)
     file.flush()
+
+
+def _has_numbers(file: BinaryIO) -> bool:
+    """Whether a row of an .npy file is not of NaN."""
+    file.seek(HEADER)
+    chunks = iter(lambda: file.read(2**20), b"")
+    return any(not np.isnan(np.frombuffer(chunk, "<f4")).all() for chunk in chunks)
 
 
 def _csv(rows: Any) -> bytes:

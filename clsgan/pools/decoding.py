@@ -3,53 +3,34 @@
 import io
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from clsgan.choices import one_of
-from clsgan.image_files import fit_pixels, read_pixels
+from clsgan.image_files import fit_pixels, pixel_values, read_pixels
 from clsgan.inputs import InputSpec
+from clsgan.pools.samples import Item, content_of, is_picture
 from clsgan.sources import tensor_to_array
 
 Array = npt.NDArray[Any]
 CheckArray = Callable[[Any], Array]
 NPY = b"\x93NUMPY"
 MOST_LISTED = 10_000
-IMAGE_KEYS = ("image", "img", "pixel_values", "picture", "x")
-
-
-class Item(NamedTuple):
-    """One sample as a pool holds it.
-
-    Parameters
-    ----------
-    name : str
-        What messages call it.
-    content : object
-        Bytes, a path, a picture, an array, or a tuple or dict that has one of these.
-
-    Examples
-    --------
-    >>> Item("row 3", [0.5, 1.0]).name
-    'row 3'
-    """
-
-    name: str
-    content: Any
 
 
 class RowDecoder:
     """Turns samples into rows, each once for every use.
 
     Image files and pictures are turned upright, cut, resized and brought to the values of the
-    training images; arrays must have their shape and scale.
+    training images; arrays must have their shape and scale. Opened pictures keep their values where
+    the training images are bytes too; those of more than 8 bits are arrays where they are not.
 
     Parameters
     ----------
@@ -86,10 +67,17 @@ class RowDecoder:
         self.last: Array | None = None
         self.threads: ThreadPoolExecutor | None = None
 
-    def rows(self, items: Sequence[Item] | Array) -> Array:
-        """Rows [B, C, H, W] or [B, D] of samples; the array of a pool of arrays at once."""
-        if isinstance(items, np.ndarray):
-            return self.check(items)
+    def array_rows(self, array: Array, numbers: Iterable[int]) -> Array:
+        """Rows [B, C, H, W] or [B, D] of an array [B, ...], whose rows have these numbers."""
+        try:
+            return self.check(array)
+        except ValueError:
+            if not self.skip:
+                raise
+        return self.rows([Item(f"row {i}", x) for i, x in zip(numbers, array, strict=True)])
+
+    def rows(self, items: Sequence[Item]) -> Array:
+        """Rows [B, C, H, W] or [B, D] of samples."""
         read = self.read(items)
         self.last = next((row for row in read if not isinstance(row, str)), self.last)
         if self.last is None:
@@ -101,6 +89,9 @@ class RowDecoder:
 
     def read(self, items: Sequence[Item]) -> list[Array | str]:
         """The row of each sample [C, H, W] or [D], or why it could not be read."""
+        checked = self._at_once(items)
+        if checked is not None:
+            return list(checked)
         encoded = (bytes, Path, Mapping)
         in_files = any(isinstance(item.content, encoded) for item in items)
         results: list[Array | str] = []
@@ -116,6 +107,20 @@ class RowDecoder:
                 results.append(result)
         return results
 
+    def _at_once(self, items: Sequence[Item]) -> Array | None:
+        """Rows of samples that are arrays of one kind; None where one is not, or does not fit."""
+        arrays: list[Array] = []
+        try:
+            for item in items:
+                content = content_of(item.content)
+                if is_picture(content):
+                    return None
+                arrays.append(_as_array(content))
+            kinds = {(array.shape, array.dtype) for array in arrays}
+            return self.check(np.stack(arrays)) if len(kinds) == 1 else None
+        except ValueError:  # one by one, it is told which
+            return None
+
     def _pool(self) -> ThreadPoolExecutor:
         if self.threads is None:
             self.threads = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
@@ -128,14 +133,22 @@ class RowDecoder:
             return error
 
     def _row(self, item: Item) -> Array:
-        content = _content(item.content)
+        content = content_of(item.content)
         if isinstance(content, bytes) and content.startswith(NPY):
             content = read_npy(content)
-        if isinstance(content, bytes | os.PathLike | str) or hasattr(content, "getbands"):
+        if self._is_of_numbers(content):
+            content = pixel_values(content)
+        if is_picture(content):
             return self._picture(item.name, content)
-        array = tensor_to_array(content) if isinstance(content, Tensor) else np.asarray(content)
-        row: Array = self.check(array[None])[0]
+        row: Array = self.check(_as_array(content)[None])[0]
         return row
+
+    def _is_of_numbers(self, content: Any) -> bool:
+        """Whether an opened picture is taken as an array: it is none that a file of bytes holds."""
+        if not hasattr(content, "getbands") or not self.spec.is_image:
+            return False
+        deep = content.mode == "F" or content.mode.startswith("I")
+        return self.spec.shape[0] not in (1, 3) or (deep and self.spec.dtype != "uint8")
 
     def _picture(self, name: str, content: Any) -> Array:
         if not self.spec.is_image:
@@ -146,6 +159,8 @@ class RowDecoder:
         shape = (height, width, channels)
         if hasattr(content, "getbands"):
             pixels = fit_pixels(content, shape)
+            if self.spec.dtype == "uint8":
+                return pixels.transpose(2, 0, 1)
         elif isinstance(content, bytes):
             pixels = read_pixels(name, shape, content)
         else:
@@ -194,6 +209,10 @@ def read_npy(content: bytes) -> Array:
     return flat.reshape(shape, order="F" if in_columns else "C")
 
 
+def _as_array(content: Any) -> Array:
+    return tensor_to_array(content) if isinstance(content, Tensor) else np.asarray(content)
+
+
 def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     readers = {
@@ -210,19 +229,3 @@ _HEADER_ERRORS = (
     *(ValueError, TypeError, KeyError, SyntaxError, TokenError),
     *(OverflowError, RecursionError, MemoryError),
 )
-
-
-def _content(sample: Any) -> Any:
-    """The image or row of a sample: of (image, label), of {"image": ...}, or the sample itself."""
-    if isinstance(sample, tuple | list) and sample and not np.isscalar(sample[0]):
-        sample = sample[0]
-    if not isinstance(sample, Mapping):
-        return sample
-    if "bytes" in sample:  # an image of the `datasets` library that is not decoded
-        return sample["bytes"] if sample["bytes"] is not None else Path(str(sample.get("path")))
-    if not sample:
-        raise ValueError("it has no image")
-    for key in IMAGE_KEYS:
-        if key in sample:
-            return _content(sample[key])
-    raise ValueError(f"it has {sorted(map(str, sample))}; none is one of {list(IMAGE_KEYS)}")

@@ -29,7 +29,8 @@ def walk_images(folder: Path, run: int = RUN) -> Iterator[str]:
     ----------
     folder : Path
         Links are followed, but not back into a folder that the walk is in. Names that begin with a
-        dot are passed over.
+        dot are passed over. A folder that cannot be listed and a link that cannot be followed come
+        as if they were files: who reads them finds out, and says or skips it.
     run : int
         How many names of one directory are held in memory; more are sorted in a temporary file.
 
@@ -147,11 +148,18 @@ def _write(out: BinaryIO, offsets: BinaryIO, folder: str) -> int:
 
 
 def _walk(folder: str, inside: str, above: tuple[tuple[int, int], ...], run: int) -> Iterator[str]:
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:  # a link back to a folder that this one is in
+    try:
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in above:  # a link back to a folder that this one is in
+            return
+        entries = os.scandir(folder)
+    except OSError:
+        if not inside:
+            raise
+        yield inside.rstrip("/")
         return
-    for name in _sorted(_entries(folder), run):
+    for name in _sorted(_names(entries), run):
         is_folder, name = name.endswith("/"), name.rstrip("/")
         relative = f"{inside}{name}"
         if is_folder:
@@ -160,16 +168,18 @@ def _walk(folder: str, inside: str, above: tuple[tuple[int, int], ...], run: int
             yield relative
 
 
-def _entries(folder: str) -> Iterator[str]:
+def _names(entries: Iterable["os.DirEntry[str]"]) -> Iterator[str]:
     """Image files of one directory, and its folders with a slash behind them."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
             if entry.is_dir():
                 yield f"{entry.name}/"
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                 yield entry.name
+        except OSError:  # such as a link to itself
+            yield entry.name
 
 
 def _sorted(names: Iterable[str], run: int) -> Iterator[str]:

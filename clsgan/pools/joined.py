@@ -148,8 +148,9 @@ class BlendedPool:
         return self.held.skipped | self.streamed.skipped
 
     def some(self, count: int) -> Array:
-        """Rows to look at before training, at most `count`."""
-        return self.stream(SOME).take(min(count, len(self)))
+        """Rows to look at before training, at most `count`; no more samples are read."""
+        looked_at = BlendedPool(self.held, self.streamed.within(count))
+        return looked_at.stream(SOME).take(min(count, len(self)))
 
     def stream(self, seed: int, rank: int = 0, world_size: int = 1) -> "BlendedStream":
         """Endless batches of one process."""

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from clsgan.pools.decoding import Item, RowDecoder
+from clsgan.pools.decoding import RowDecoder
 from clsgan.pools.permutation import Index, shuffled_index
 from clsgan.pools.readers import Reader, ShardReader
+from clsgan.pools.samples import Item, size_of
 from clsgan.pools.tar_shards import count_samples
 
 Array = npt.NDArray[Any]
@@ -100,7 +101,10 @@ class IndexedPool:
 
     def rows(self, index: Index) -> Array:
         """The rows of an index [B], read and checked."""
-        return self.decoder.rows(self.get(index))
+        got = self.get(index)
+        if isinstance(got, np.ndarray):
+            return self.decoder.array_rows(got, index.tolist())
+        return self.decoder.rows(got)
 
     def some(self, count: int) -> Array:
         """Rows to look at before training, at most `count`."""
@@ -197,8 +201,13 @@ class StreamedPool:
         return self.decoder.skipped
 
     def some(self, count: int) -> Array:
-        """Rows to look at before training, at most `count`."""
-        return self.stream(0).take(min(count, self.n_rows, self.buffer_rows))
+        """Rows to look at before training, at most `count`; no more samples are read."""
+        return self.within(count).stream(0).take(min(count, self.n_rows, self.buffer_rows))
+
+    def within(self, count: int) -> "StreamedPool":
+        """The same samples, of which at most `count` are held."""
+        most = min(count, self.buffer_rows)
+        return StreamedPool(self.n_rows, self.reader, self.decoder, most, self.buffer_bytes)
 
     def stream(self, seed: int, rank: int = 0, world_size: int = 1) -> "StreamedStream":
         """Endless batches of one process, which reads all samples and decodes its own."""
@@ -269,7 +278,7 @@ class StreamedStream:
             item = self.reader.read()
             if item is not None:
                 read.append(item)
-                n_bytes += _size(item.content)
+                n_bytes += size_of(item.content)
             elif read:
                 break  # a block ends where a pass does
             elif (ends := ends + 1) > 1:
@@ -295,12 +304,3 @@ def shard_pool(shards: list[Path], decoder: RowDecoder) -> StreamedPool:
     See `clsgan.pools.unlabeled_pool.open_pool`.
     """
     return StreamedPool(count_samples(shards)[0], lambda seed: ShardReader(shards, seed), decoder)
-
-
-def _size(content: Any) -> int:
-    for part in content if isinstance(content, tuple | list) else (content,):
-        if isinstance(part, bytes):
-            return len(part)
-        if hasattr(part, "nbytes"):
-            return int(part.nbytes)
-    return 1024

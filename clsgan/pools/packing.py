@@ -102,6 +102,7 @@ def pack_folder(
     if state["finished"]:
         return Packed(state["shards"], state["skipped"])
     index = index or FolderIndex.build(source, target / ORDER)
+    write_json(target / INDEX, state)  # before there is a shard: without it the folder is refused
     with tqdm(total=len(index), initial=state["done"], unit="image", disable=not progress) as bar:
         while state["done"] < len(index):
             before = state["done"]
@@ -129,18 +130,21 @@ def _checked_folders(folder: Any, out: Any) -> tuple[Path, Path]:
 def _begin(target: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """The state of an earlier call with the same settings, or that of a new one."""
     target.mkdir(parents=True, exist_ok=True)
+    ours = {ORDER, *(p.name for p in target.glob(".*.partial"))}
     if (target / INDEX).exists():
         state = read_json(target / INDEX)
-        if state.get("asked") != asked:
+        if state.get("asked") == asked:
+            return state
+        if state.get("shards") != {}:
             raise FileExistsError(
                 f"{target} holds shards of other settings, {state.get('asked')}; give another --out"
             )
-        return state
-    ours = {ORDER, *(p.name for p in target.glob(".*.partial"))}
+        ours |= {INDEX, _shard_name(0)}  # of a call that was stopped amid its first shard
     foreign = sorted(path.name for path in target.iterdir() if path.name not in ours)
     if foreign:
         raise FileExistsError(f"{target} holds {foreign[0]}; give an empty folder")
-    (target / ORDER).unlink(missing_ok=True)  # of a call that finished no shard
+    for name in ours:
+        (target / name).unlink(missing_ok=True)
     fresh: dict[str, Any] = {"format": FORMAT, "asked": asked, "done": 0, "finished": False}
     return fresh | {"shards": {}, "skipped": []}
 
@@ -149,7 +153,7 @@ def _write_shard(
     target: Path, index: FolderIndex, state: dict[str, Any], asked: dict[str, Any]
 ) -> None:
     """Write the next shard aside and rename it; what it holds is entered into the state."""
-    name = f"shard-{len(state['shards']):06d}.tar"
+    name = _shard_name(len(state["shards"]))
     partial = target / f".{name}.partial"
     count = 0
     previous = ""
@@ -172,6 +176,10 @@ def _write_shard(
         os.replace(partial, target / name)
         state["shards"][name] = count
     partial.unlink(missing_ok=True)
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:06d}.tar"
 
 
 def _images(

@@ -1,11 +1,12 @@
 """Samples in the order in which they can be had, with a place to go on from."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from clsgan.pools.decoding import Item
 from clsgan.pools.permutation import shuffled_index
+from clsgan.pools.samples import Item
 from clsgan.pools.tar_shards import read_shard
 
 OPEN_SHARDS = 4
@@ -86,8 +87,10 @@ class IterableReader:
     Parameters
     ----------
     samples : iterable
-        Of images or rows, pairs (image, label), or dicts with an "image". `set_epoch` and `skip`
-        are used where it has them, as streams of the `datasets` library do.
+        Of images or rows, pairs (image, label), or dicts with an "image". `set_epoch` and, in the
+        first pass, `skip` are used where it has them, as streams of the `datasets` library do. An
+        error that it raises ends the run: no iterator goes on behind one. So images are better
+        decoded here, where a damaged one can be left out (of `datasets`: ``decode=False``).
     name : str
 
     Examples
@@ -101,10 +104,13 @@ class IterableReader:
         if iter(samples) is samples:
             raise ValueError("X_unlab can be read once only; pass what iter() starts anew")
         self.samples, self.name = samples, name
+        self.iterator: Iterator[Any] | None = None
         self.load_state_dict({"passes": 0, "read": 0})
 
     def read(self) -> Item | None:
         """The next sample, not decoded; None where a pass ends."""
+        if self.iterator is None:
+            self.iterator = self._begun()
         for content in self.iterator:
             self.n_read += 1
             return Item(f"{self.name} {self.n_read - 1}", content)
@@ -116,11 +122,15 @@ class IterableReader:
         return {"passes": self.passes, "read": self.n_read}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a place: samples before it are passed over."""
+        """Go on from a place: samples before it are passed over when the next one is read."""
         self.passes, self.n_read = int(state["passes"]), int(state["read"])
+        self.iterator = None
+
+    def _begun(self) -> Iterator[Any]:
+        """What is left of this pass. The epoch is set here: other readers of the samples set it."""
         if hasattr(self.samples, "set_epoch"):
             self.samples.set_epoch(self.passes)
-        quick = self.n_read > 0 and hasattr(self.samples, "skip")
-        self.iterator = iter(self.samples.skip(self.n_read) if quick else self.samples)
-        for _ in range(0 if quick else self.n_read):
-            next(self.iterator, None)
+        # what `skip` of the `datasets` library returns keeps the shards in the order of epoch 0
+        if self.passes == 0 and self.n_read > 0 and hasattr(self.samples, "skip"):
+            return iter(self.samples.skip(self.n_read))
+        return islice(self.samples, self.n_read, None)

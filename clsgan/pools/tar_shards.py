@@ -6,13 +6,14 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from clsgan.pools.decoding import Item
-from clsgan.pools.folder_index import SUFFIXES
+from clsgan.pools.folder_index import SUFFIXES, walk_images
+from clsgan.pools.samples import Item
 
 INDEX = "shards.json"
 MAX_MEMBER_BYTES = 2**28
+GIVEN_UP = -1  # the place in a shard whose rest cannot be read
 
 
 def find_shards(X: Any) -> list[Path]:
@@ -31,6 +32,8 @@ def find_shards(X: Any) -> list[Path]:
     ------
     FileNotFoundError
         If a shard that is named is missing.
+    ValueError
+        If a folder holds shards and images.
 
     Examples
     --------
@@ -40,7 +43,10 @@ def find_shards(X: Any) -> list[Path]:
     if isinstance(X, str | os.PathLike):
         path = Path(X)
         if path.is_dir():
-            return sorted(p for p in path.glob("*.tar") if not p.name.startswith("."))
+            inside = sorted(p for p in path.glob("*.tar") if not p.name.startswith("."))
+            if inside:
+                _refuse_images(path, inside[0])
+            return inside
         if path.suffix != ".tar":
             return []
         found = [path] if path.exists() else [Path(p) for p in sorted(glob.glob(str(path)))]
@@ -57,51 +63,36 @@ def find_shards(X: Any) -> list[Path]:
 def read_shard(path: Path, start: int = 0) -> Iterator[tuple[Item, int]]:
     """Samples of a shard, as bytes, in the order in which they lie.
 
-    Nothing is extracted: names are only names. Members with holes, links and those of more than
-    256 MiB are passed over or refused.
+    Nothing is extracted: names are only names. Members with holes and links are passed over. Where
+    the shard is damaged, the last item is named like the shard and says so.
 
     Parameters
     ----------
     path : Path
     start : int
-        Byte at which a sample begins.
+        Byte at which a sample begins, or `GIVEN_UP`.
 
     Yields
     ------
     item : Item
         Its content is the bytes of the image or .npy file; what cannot be used is an error there.
     stop : int
-        Byte at which the next sample begins.
-
-    Raises
-    ------
-    ValueError
-        If the file is no uncompressed .tar file, or truncated.
+        Byte at which the next sample begins; `GIVEN_UP` where the rest cannot be read.
 
     Examples
     --------
-    >>> next(read_shard(Path("nowhere.tar")))
-    Traceback (most recent call last):
-    FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.tar'
+    >>> [(item.name, stop) for item, stop in read_shard(Path("nowhere.tar"))]
+    [('nowhere.tar', -1)]
     """
-    sample: Item | None = None
-    stem: str | None = None
-    with path.open("rb") as file:
-        file.seek(start)
-        if not file.read(1):
-            return
-        file.seek(start)
-        for member, content in _members(path, file):
-            folder, _, base = member.name.rpartition("/")
-            key = f"{folder}/{base.split('.', 1)[0]}"
-            if stem is not None and key != stem:
-                yield sample or _without_image(path, stem), member.offset
-                sample = None
-            stem = key
-            if content is not None and sample is None:
-                sample = Item(f"{path}/{_printable(member.name)}", content)
-        if stem is not None:
-            yield sample or _without_image(path, stem), os.fstat(file.fileno()).st_size
+    if start == GIVEN_UP:
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        yield _unreadable(path, error), GIVEN_UP
+        return
+    with file:
+        yield from _samples(path, file, start)
 
 
 def count_samples(shards: list[Path]) -> tuple[int, bool]:
@@ -115,12 +106,13 @@ def count_samples(shards: list[Path]) -> tuple[int, bool]:
     -------
     count : int
     exact : bool
-        Whether shards.json beside them says so; else it is told from the first shard's size.
+        Whether shards.json beside them says so; else it is told from the size of the first shard
+        that holds any.
 
     Raises
     ------
     ValueError
-        If the first shard holds no sample.
+        If no shard holds a sample.
 
     Examples
     --------
@@ -132,11 +124,22 @@ def count_samples(shards: list[Path]) -> tuple[int, bool]:
             known |= {folder / name: count for name, count in _stored_counts(folder).items()}
     if all(shard in known for shard in shards):
         return sum(known[shard] for shard in shards), True
-    first = sum(1 for _ in read_shard(shards[0]))
-    if not first:
-        raise ValueError(f"{shards[0]} holds no sample")
     size = sum(shard.stat().st_size for shard in shards)
-    return max(round(first * size / shards[0].stat().st_size), 1), False
+    for shard in shards:
+        if count := sum(stop != GIVEN_UP for _, stop in read_shard(shard)):
+            return max(round(count * size / shard.stat().st_size), 1), False
+    why = "".join(f": {item.content}" for item, _ in read_shard(shards[0]))
+    raise ValueError(f"{shards[0]} holds no sample{why}; nor does another of {len(shards)} shards")
+
+
+def _refuse_images(folder: Path, shard: Path) -> None:
+    """Refuse a folder of shards that has images as well: which of them are meant is not plain."""
+    images = (name for name in walk_images(folder) if Path(name).suffix.lower() in SUFFIXES)
+    if image := next(images, None):
+        raise ValueError(
+            f"{folder} holds both shards ({shard.name}) and images ({image}); give "
+            f"{folder / '*.tar'} for the shards, or move them out for the images"
+        )
 
 
 def _stored_counts(folder: Path) -> dict[str, int]:
@@ -147,23 +150,76 @@ def _stored_counts(folder: Path) -> dict[str, int]:
         raise ValueError(f"{folder / INDEX} is damaged; delete it to count anew") from error
 
 
-def _members(path: Path, file: Any) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
-    """Regular members, with the bytes of those that hold an image or an array."""
+def _samples(path: Path, file: BinaryIO, start: int) -> Iterator[tuple[Item, int]]:
+    sample: Item | None = None
+    stem: str | None = None
+    for member in _members(file, start):
+        key = None if member.name is None else _stem(member.name)
+        if stem is not None and key != stem:
+            if sample is not None or not member.is_damage:
+                yield sample or _without_image(path, stem), member.place
+            sample = None
+        stem = key
+        if member.name is not None and member.content is not None and sample is None:
+            sample = Item(f"{path}/{_printable(member.name)}", member.content)
+        if member.is_damage:
+            yield _unreadable(path, member.content), GIVEN_UP
+
+
+class _Member(NamedTuple):
+    """A member and the byte at which it begins; without a name, the end of the shard."""
+
+    place: int
+    name: str | None
+    content: bytes | Exception | None = None
+
+    @property
+    def is_damage(self) -> bool:
+        return self.name is None and self.content is not None
+
+
+def _members(file: BinaryIO, start: int) -> Iterator[_Member]:
+    """Regular members, with the bytes of those that hold an image or an array, and the end.
+
+    Where the shard is damaged the end is the place from which reading finds the damage again.
+    """
     bounded: Any = _Bounded(file)
+    file.seek(start)
+    place = start
     try:
+        if start == bounded.size > 0:
+            return
         with tarfile.open(fileobj=bounded, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep all headers
-                if not member.isreg() or member.issparse():
-                    continue
-                suffix = os.path.splitext(member.name)[1].lower()
-                wanted = suffix in SUFFIXES or suffix == ".npy"
-                if wanted and member.size > MAX_MEMBER_BYTES:
-                    raise ValueError(f"{member.name} has {member.size} bytes, too many for a row")
-                opened = tar.extractfile(member) if wanted else None
-                yield member, None if opened is None else opened.read()
-    except (tarfile.TarError, OSError, EOFError, OverflowError) as error:
-        raise ValueError(f"{path} is no uncompressed .tar file, or is damaged: {error}") from error
+                place = member.offset
+                if member.isreg() and not member.issparse():
+                    yield _Member(place, member.name, _content(tar, member))
+                place = tar.offset
+        _check_end(bounded, place)
+    except (tarfile.TarError, OSError, EOFError, OverflowError, ValueError) as error:
+        yield _Member(place, None, error)
+    else:
+        yield _Member(bounded.size, None)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | ValueError | None:
+    suffix = os.path.splitext(member.name)[1].lower()
+    if suffix not in SUFFIXES and suffix != ".npy":
+        return None
+    if member.size > MAX_MEMBER_BYTES:
+        return ValueError(f"it has {member.size} bytes, too many for a row")
+    opened = tar.extractfile(member)
+    return None if opened is None else opened.read()
+
+
+def _check_end(file: Any, place: int) -> None:
+    """Refuse an end that is none: tarfile takes a broken header behind the first one for it."""
+    if place > file.size:
+        raise tarfile.ReadError("unexpected end of data")
+    file.seek(place)
+    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"no header at byte {place}")
 
 
 class _Bounded:
@@ -178,6 +234,19 @@ class _Bounded:
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
         return self.file.seek(place, whence)
+
+
+def _unreadable(path: Path, error: object) -> Item:
+    why = f"it is no uncompressed .tar file, or is damaged: {error}"
+    if isinstance(error, OSError):
+        why = str(error)
+    return Item(str(path), ValueError(f"the rest cannot be read ({why})"))
+
+
+def _stem(name: str) -> str:
+    """What the members of a sample share: the name up to the first dot."""
+    folder, _, base = name.rpartition("/")
+    return f"{folder}/{base.split('.', 1)[0]}"
 
 
 def _without_image(path: Path, stem: str) -> Item:

@@ -12,17 +12,19 @@ import numpy.typing as npt
 import torch
 
 from clsgan.inputs import InputSpec
-from clsgan.pools.decoding import Item, RowDecoder
+from clsgan.pools.decoding import RowDecoder
 from clsgan.pools.folder_index import FolderIndex
 from clsgan.pools.kinds import ENDLESS, IndexedPool, Pool, StreamedPool, shard_pool
 from clsgan.pools.permutation import Index
 from clsgan.pools.readers import IterableReader
+from clsgan.pools.samples import Item
 from clsgan.pools.tar_shards import find_shards
 from clsgan.run_folder import POOL_INDEX
-from clsgan.sources import Unlabeled, is_from_files
+from clsgan.sources import Skipped, Unlabeled, is_from_files
 
 Array = npt.NDArray[Any]
 IN_MEMORY_BYTES = 2**26
+AT_ONCE = 1024  # samples of a dataset that are turned into rows together
 
 
 def open_pool(
@@ -31,7 +33,8 @@ def open_pool(
     check: Callable[[Any], Array],
     on_error: str = "raise",
     folder: str | os.PathLike[str] | None = None,
-) -> Pool | None:
+    skipped: Skipped | None = None,
+) -> Pool | Array | None:
     """Open unlabeled rows that stay where they are.
 
     Mapped arrays, .npy files, shards and iterables always do; folders, lists of files and map-style
@@ -47,11 +50,14 @@ def open_pool(
     on_error : {"raise", "skip"}
     folder : path, optional
         Where the index of a folder of images is written; a temporary file if not given.
+    skipped : Skipped, optional
+        Gets the samples of a small dataset that cannot be read, with ``on_error="skip"``.
 
     Returns
     -------
-    Pool or None
-        None for what is better held in memory.
+    Pool, array or None
+        The rows themselves of a small map-style dataset, read as those of a large one are; None for
+        everything else that is better held in memory.
 
     Raises
     ------
@@ -63,7 +69,7 @@ def open_pool(
     >>> open_pool([[1.0, 2.0]], InputSpec((2,), "ND", "float64"), np.asarray)
     """
     if isinstance(X, Unlabeled):
-        return open_pool(X.data, spec, check, on_error, folder)
+        return open_pool(X.data, spec, check, on_error, folder, skipped)
     decoder = RowDecoder(spec, check, "X_unlab", on_error)
     if isinstance(X, str | os.PathLike) and Path(X).suffix == ".npy":
         X = map_array(X)
@@ -75,7 +81,7 @@ def open_pool(
     if isinstance(X, str | os.PathLike):
         return _folder_pool(Path(X), decoder, folder)
     if _is_indexed(X):
-        return _dataset_pool(X, decoder)
+        return _dataset(X, decoder, skipped)
     if is_from_files(X):
         files = X
         if len(files) * _row_bytes(spec) <= IN_MEMORY_BYTES:
@@ -135,10 +141,42 @@ def _folder_pool(X: Path, decoder: RowDecoder, folder: Any) -> Pool | None:
     return IndexedPool(len(index), get, decoder)
 
 
-def _dataset_pool(X: Any, decoder: RowDecoder) -> Pool | None:
-    if len(X) * _row_bytes(decoder.spec) <= IN_MEMORY_BYTES:
-        return None
-    return IndexedPool(len(X), lambda rows: [Item(f"row {i}", X[int(i)]) for i in rows], decoder)
+def _dataset(X: Any, decoder: RowDecoder, skipped: Skipped | None) -> Pool | Array:
+    def get(rows: Index) -> list[Item]:
+        return [_sample(X, int(i)) for i in rows]
+
+    if len(X) * _row_bytes(decoder.spec) > IN_MEMORY_BYTES:
+        return IndexedPool(len(X), get, decoder)
+    rows = _held(len(X), get, decoder)
+    if skipped is not None:
+        skipped.reasons |= decoder.skipped
+    return rows
+
+
+def _held(n_rows: int, get: Callable[[Index], list[Item]], decoder: RowDecoder) -> Array:
+    """All rows of a dataset, without those that cannot be read."""
+    index = np.arange(n_rows)
+    parts = (index[start : start + AT_ONCE] for start in range(0, n_rows, AT_ONCE))
+    read = [row for part in parts for row in decoder.read(get(part))]
+    rows = [row for row in read if not isinstance(row, str)]
+    if not read:
+        raise ValueError(f"{decoder.name} is empty")
+    if not rows:
+        raise ValueError(
+            f"none of {len(read)} samples of {decoder.name} can be read; the first: {read[0]}"
+        )
+    return np.stack(rows)
+
+
+def _sample(X: Any, i: int) -> Item:
+    """A sample of a dataset, or the error that came in its place, which the decoder tells."""
+    name = f"row {i}"
+    try:
+        return Item(name, X[i])
+    except Exception as error:  # whatever a dataset of the user raises
+        failed = ValueError(f"the dataset raised {type(error).__name__}: {error}")
+        failed.__cause__ = error
+        return Item(name, failed)
 
 
 def _file(path: Any) -> Item:

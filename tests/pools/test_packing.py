@@ -1,12 +1,15 @@
 """`clsgan pack`, and `predict` and `features` on shards: whole, in several sittings."""
 
+import copy
 import csv
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clsgan.cli import main
@@ -82,6 +85,39 @@ def test_a_call_that_was_stopped_goes_on(photos, tmp_path, monkeypatch, stop):
     assert {name: b for name, b in one.items() if name.endswith(".tar")} == {
         name: b for name, b in other.items() if name.endswith(".tar")
     }
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_call_that_was_killed_before_it_noted_a_shard_goes_on(
+    photos, tmp_path, monkeypatch, stop
+):
+    pack_folder(photos, tmp_path / "whole", PER_SHARD)
+    write, calls = packing.write_json, []
+
+    def fail(*args):
+        calls.append(args)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        write(*args)
+
+    monkeypatch.setattr(packing, "write_json", fail)
+    with pytest.raises(KeyboardInterrupt):
+        pack_folder(photos, tmp_path / "out", PER_SHARD)
+    assert len(find_shards(tmp_path / "out")) == stop - 1
+    assert pack_folder(photos, tmp_path / "out", PER_SHARD).n_samples == N - 1
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_other_settings_begin_anew_where_no_shard_was_noted(photos, tmp_path):
+    pack_folder(photos, tmp_path / "whole")
+    pack_folder(photos, tmp_path / "out", 7)
+    state = json.loads((tmp_path / "out" / "shards.json").read_text())
+    for path in find_shards(tmp_path / "out")[1:]:
+        path.unlink()
+    state |= {"shards": {}, "skipped": [], "done": 0, "finished": False}
+    (tmp_path / "out" / "shards.json").write_text(json.dumps(state))
+    assert pack_folder(photos, tmp_path / "out").n_samples == N - 1
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_a_finished_folder_is_not_packed_again(photos, tmp_path):
@@ -200,11 +236,101 @@ def test_an_earlier_result_stays_until_the_next_is_whole(model, shards, tmp_path
     assert len(before) == 2 and all(path.read_bytes() == old for path, old in before.items())
 
 
+def stopped(call, monkeypatch):
+    """Make a call that is stopped at its third batch."""
+    read, calls = bulk.RowDecoder.read, []
+
+    def fail(self, items):
+        calls.append(len(items))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read(self, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.RowDecoder, "read", fail)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+def test_all_that_decides_a_row_must_be_the_same(model, shards, tmp_path, monkeypatch):
+    out = tmp_path / "p.csv"
+    stopped(lambda: predict_shards(model, ["no", "yes"], shards, out), monkeypatch)
+    before = contents(tmp_path / "out"), (tmp_path / "p.csv.partial").read_bytes()
+    buffered, reordered, mirrored = (copy.deepcopy(model) for _ in range(3))
+    next(iter(buffered.loss_network_.buffers())).add_(1)
+    weight = next(p for p in reordered.loss_network_.parameters() if p.dim() > 1)
+    weight.data = weight.data.flip(0)  # the sum stays
+    mirrored._design["views"] = "mirror"
+    for other in (buffered, reordered, mirrored):
+        with pytest.raises(FileExistsError, match="begun with another model"):
+            predict_shards(other, ["no", "yes"], shards, out)
+    with pytest.raises(FileExistsError, match="begun with another model"):
+        predict_shards(model, ["yes", "no"], shards, out)
+    with pytest.raises(FileExistsError, match="begun with another model"):
+        feature_shards(model, shards, out)
+    assert before == (contents(tmp_path / "out"), (tmp_path / "p.csv.partial").read_bytes())
+    model.save(tmp_path / "saved")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        again = CLSGANClassifier.load(tmp_path / "saved")
+        assert predict_shards(again, ["no", "yes"], shards, out)[0] == N + 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kind", ["predict", "features"])
+def test_two_calls_do_not_write_one_file(model, shards, tmp_path, monkeypatch, kind):
+    def call():
+        if kind == "predict":
+            return predict_shards(model, ["no", "yes"], shards, tmp_path / "out.x")
+        return feature_shards(model, shards, tmp_path / "out.x")
+
+    read, refused = bulk.RowDecoder.read, []
+
+    def amid(self, items):
+        with pytest.raises(BlockingIOError, match=f"being written by .* process {os.getpid()} "):
+            call()
+        refused.append(len(items))
+        return read(self, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.RowDecoder, "read", amid)
+        assert call()[0] == sum(refused) == N + 1
+    assert call()[0] == N + 1, "the lock is given back"
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".*"))
+
+
 def test_another_model_does_not_go_on(model, shards, tmp_path):
     (tmp_path / "p.csv.partial").write_text("path\n")
     (tmp_path / "p.csv.begun").write_text(json.dumps({"model": [1.0], "shards": []}))
     with pytest.raises(FileExistsError, match="begun with another model"):
         predict_shards(model, ["no", "yes"], shards, tmp_path / "p.csv")
+
+
+def test_a_saved_model_serves_as_a_run_does(model, photos, tmp_path, capsys):
+    model.save(tmp_path / "model")
+    pack_folder(photos, tmp_path / "shards")
+    for out in ("p.csv", "f.npy"):
+        kind = "predict" if out == "p.csv" else "features"
+        line = [kind, str(tmp_path / "model"), str(tmp_path / "shards"), "--out"]
+        assert main([*line, str(tmp_path / out)]) == 0
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert {row["class"] for row in rows} <= {"0", "1"} and len(rows) == N - 1
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model"), str(photos / "same.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split("\t")[1] in ("0", "1")
+
+
+def test_nothing_that_can_be_read_ends_with_an_error(model, photos, tmp_path, capsys):
+    model.save(tmp_path / "model")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(photos / "a" / "1text.png", "bad.png")
+    for kind, out in (("predict", "p.csv"), ("features", "f.npy")):
+        line = [kind, str(tmp_path / "model"), str(tmp_path / "a.tar"), "--out"]
+        assert main([*line, str(tmp_path / out)]) == 2
+        assert "none of 1 images in the shards can be read" in capsys.readouterr().err
+        assert not (tmp_path / out).exists()
 
 
 def test_command_line(model, photos, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import tarfile
 from itertools import pairwise
 
@@ -13,14 +14,15 @@ from PIL import Image
 from clsgan import CLSGANClassifier
 from clsgan.inputs import InputSpec
 from clsgan.pools import unlabeled_pool as unlabeled_pool_module
-from clsgan.pools.decoding import Item, RowDecoder, read_npy
+from clsgan.pools.decoding import RowDecoder, read_npy
 from clsgan.pools.joined import JoinedPool, join_rows
 from clsgan.pools.kinds import ENDLESS, IndexedPool, StreamedPool, shard_pool
 from clsgan.pools.readers import IterableReader
+from clsgan.pools.samples import Item
 from clsgan.pools.store import PoolStore
-from clsgan.pools.tar_shards import count_samples, find_shards, read_shard
+from clsgan.pools.tar_shards import GIVEN_UP, count_samples, find_shards, read_shard
 from clsgan.pools.unlabeled_pool import open_pool
-from clsgan.sources import Unlabeled
+from clsgan.sources import Skipped, Unlabeled
 from clsgan.training_data import read_like
 from clsgan.units import Units
 
@@ -80,22 +82,56 @@ class Stream(torch.utils.data.IterableDataset):
 
 
 class HubStream:
-    """The few methods of a stream of the `datasets` library."""
+    """A stream of the `datasets` library: what `skip` returns keeps the order of epoch 0."""
 
     column_names = ("image", "label")
 
     def __init__(self, skipped=0):
-        self.skipped, self.epochs = skipped, []
+        self.skipped, self.epoch = skipped, 0
 
     def set_epoch(self, epoch):
-        self.epochs.append(epoch)
+        self.epoch = epoch
 
     def skip(self, n):
         return HubStream(n)
 
     def __iter__(self):
-        for image in images()[self.skipped :]:
+        order = np.random.default_rng(0 if self.skipped else self.epoch).permutation(N)
+        for image in images()[order[self.skipped :]]:
             yield {"label": 0, "image": {"bytes": encoded(image), "path": None}}
+
+
+class HubTable:
+    """A map-style dataset of the `datasets` library, of pictures of unequal sizes."""
+
+    column_names = ("image", "label")
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        size = (4 + i % 3, 4 + i % 5)
+        return {"label": 0, "image": Image.fromarray(images()[i]).resize(size)}
+
+
+class Dicts(HubTable, torch.utils.data.Dataset):
+    """The same as a Dataset of torch."""
+
+
+class Pictures(Dicts):
+    """And without the dicts."""
+
+    def __getitem__(self, i):
+        return super().__getitem__(i)["image"]
+
+
+class Damaged(Pictures):
+    """Some samples cannot be had, some cannot be decoded."""
+
+    def __getitem__(self, i):
+        if i == 7:
+            raise KeyError("no such member")
+        return {"image": {"bytes": b"no image"}} if i == 9 else super().__getitem__(i)
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -152,7 +188,7 @@ def test_every_row_comes_once_a_pass_in_a_new_order(pool):
 
 def test_from_a_saved_place_the_same_rows_come(pool):
     whole, stream = pool.stream(seed=3), pool.stream(seed=3)
-    for count in (1, 16, 30, 40):
+    for count in (1, 16, 30, 40, 50):
         before = json.loads(json.dumps(stream.state_dict()))
         assert len(json.dumps(before)) < 300
         expected = whole.take(count)
@@ -185,7 +221,59 @@ def test_looking_does_not_move_the_place(pool):
     stream = pool.stream(1)
     seen = pool.some(10)
     assert len(seen) == 10
-    assert np.array_equal(stream.take(20), pool.stream(1).take(20))
+    alone = pool.stream(1)
+    expected = [alone.take(N), alone.take(20)]
+    assert np.array_equal(stream.take(N), expected[0])
+    pool.some(10)
+    assert np.array_equal(stream.take(20), expected[1])
+
+
+class Counted:
+    """A stream that counts what is read of it."""
+
+    def __init__(self):
+        self.read = 0
+
+    def __len__(self):
+        return N
+
+    def __iter__(self):
+        for image in images():
+            self.read += 1
+            yield image
+
+
+def test_looking_reads_no_more_than_it_shows():
+    counted = Counted()
+    pool = open_pool(counted, SPEC, check)
+    assert len(pool.some(10)) == 10 and counted.read == 10
+    blended = join_rows([images()[:, None], pool])
+    counted.read = 0
+    assert len(blended.some(20)) == 20 and 0 < counted.read <= 20
+
+
+PICTURE = Image.new("RGB", (64, 64))
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        PICTURE,
+        (PICTURE, 3),
+        {"image": PICTURE, "label": 3},
+        {"image": {"bytes": bytes(3 * 64 * 64), "path": None}},
+        {"label": 3, "x": [np.zeros((64, 64, 3), np.uint8)]},
+        {"x": [0.5] * 400},
+    ],
+    ids=["picture", "pair", "dict", "bytes", "array", "numbers"],
+)
+def test_a_block_holds_no_more_bytes_than_it_may(sample):
+    decoder = RowDecoder(SPEC, check, "X_unlab")
+    samples = [sample] * 100
+    pool = StreamedPool(100, lambda seed: IterableReader(samples), decoder, buffer_bytes=50_000)
+    stream = pool.stream(0)
+    stream.items(1)
+    assert 4 <= len(stream.block) <= 5
 
 
 def test_lengths(pool, request):
@@ -199,9 +287,44 @@ def test_lengths(pool, request):
 
 
 def test_small_sources_are_held_in_memory(tmp_path):
-    for kind in ("folder", "paths", "dataset"):
+    for kind in ("folder", "paths"):
         assert open_pool(KINDS[kind](tmp_path), SPEC, check) is None
     assert open_pool(images(), SPEC, check) is None and open_pool([[1.0]], SPEC, check) is None
+
+
+SMALL_AND_LARGE = pytest.mark.parametrize("most", [2**26, 0], ids=["small", "large"])
+
+
+@SMALL_AND_LARGE
+@pytest.mark.parametrize("make", [Pairs, HubTable, Dicts, Pictures])
+def test_small_and_large_datasets_are_read_alike(make, most, monkeypatch):
+    monkeypatch.setattr(unlabeled_pool_module, "IN_MEMORY_BYTES", most)
+    rows = open_pool(make(), SPEC, check)
+    assert isinstance(rows, np.ndarray) == (most > 0)
+    rows = rows if most else rows.rows(np.arange(N))
+    assert rows.dtype == np.uint8 and numbers(rows) == list(range(N))
+
+
+@SMALL_AND_LARGE
+def test_samples_that_a_dataset_does_not_give(most, monkeypatch):
+    monkeypatch.setattr(unlabeled_pool_module, "IN_MEMORY_BYTES", most)
+    with pytest.raises(ValueError, match="X_unlab: row 7: the dataset raised KeyError: 'no such"):
+        rows = open_pool(Damaged(), SPEC, check)
+        rows.rows(np.arange(N))
+    skipped = Skipped()
+    rows = open_pool(Damaged(), SPEC, check, "skip", skipped=skipped)
+    drawn = numbers(rows if most else rows.stream(0).take(N))
+    assert set(drawn) == set(range(N)) - {7, 9} and len(drawn) == (N - 2 if most else N)
+    reasons = skipped.reasons if most else rows.skipped
+    assert sorted(reasons) == ["row 7", "row 9"] and "no such member" in reasons["row 7"]
+
+
+def test_datasets_of_which_nothing_is_left():
+    subset = torch.utils.data.Subset(Damaged(), [7, 9])
+    with pytest.raises(ValueError, match=r"none of 2 samples of X_unlab can be read; .*KeyError"):
+        open_pool(subset, SPEC, check, "skip")
+    with pytest.raises(ValueError, match="X_unlab is empty"):
+        open_pool(torch.utils.data.Subset(Pairs(), []), SPEC, check)
 
 
 def test_the_index_of_a_folder_lies_beside_the_run(tmp_path, monkeypatch):
@@ -314,15 +437,16 @@ def test_hostile_shards(tmp_path):
     whole = path.read_bytes()
     entry.size = 2**40
     path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT))
-    with pytest.raises(ValueError, match="too many for a row"):
-        list(read_shard(path))
+    huge, rest = (str(item.content) for item, _ in read_shard(path))
+    assert "too many for a row" in huge and "unexpected end of data" in rest
     longname, pax = tarfile.TarInfo("././@LongLink"), tarfile.TarInfo("x")
     longname.type, pax.type, longname.size, pax.size = b"L", b"x", 2**62, 2**70
     monsters = [entry.tobuf(tarfile.GNU_FORMAT) for entry in (longname, pax)]
     for content in (b"not a tar" * 200, whole[:1536], b"\x1f\x8b" + bytes(2000), *monsters):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad\.tar is no uncompressed .tar file"):
-            list(read_shard(path))
+        *_, (item, stop) = read_shard(path)
+        assert stop == GIVEN_UP and item.name == str(path)
+        assert "it is no uncompressed .tar file, or is damaged" in str(item.content)
 
 
 def test_npy_bytes_that_declare_more_than_they_hold():
@@ -367,12 +491,69 @@ def test_nothing_that_can_be_read(tmp_path):
         open_pool(path, SPEC, check, "skip").stream(0).take(2)
 
 
+def broken_png():
+    """A picture whose second part is not one, which Pillow finds out when it decodes it."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    content = encoded(noise)
+    second = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    return Image.open(io.BytesIO(content[:second] + b"\x00\x01\x02\x03" + content[second + 4 :]))
+
+
+class Failing(Image.Image):
+    error = struct.error("unpack requires a buffer of 4 bytes")
+
+    def load(self):
+        raise self.error
+
+
+class Bomb(Failing):
+    error = Image.DecompressionBombError("too many pixels")
+
+
+@pytest.mark.parametrize("make", [broken_png, Failing, Bomb])
+def test_pictures_that_fail_while_they_are_decoded(make):
+    items = [Item("good", Image.fromarray(images()[3])), Item("bad", make())]
+    decoder = RowDecoder(SPEC, check, "X_unlab", on_error="skip")
+    assert numbers(decoder.rows(items)) == [3, 3] and list(decoder.skipped) == ["bad"]
+    with pytest.raises(ValueError, match="X_unlab: bad: it cannot be read as an image"):
+        RowDecoder(SPEC, check, "X_unlab").rows(items)
+
+
+def test_arrays_are_checked_together_unless_one_does_not_fit():
+    calls = []
+    decoder = RowDecoder(SPEC, lambda rows: calls.append(len(rows)) or check(rows), "X_unlab")
+    items = [Item(str(i), (torch.from_numpy(image), 0)) for i, image in enumerate(images(9))]
+    assert numbers(decoder.rows(items)) == list(range(9)) and calls == [9]
+    with pytest.raises(ValueError, match=r"X_unlab: wide: .* holds images of 1x4x5"):
+        decoder.rows([*items, Item("wide", np.zeros((4, 5), np.uint8))])
+
+
 def test_values_and_shapes_of_pictures():
     spec = InputSpec((3, 4, 4), "NHWC", "float32", -1.0, 1.0)
     decoder = RowDecoder(spec, np.asarray, "X_unlab")
     row = decoder.rows([Item("a", Image.new("RGB", (8, 6), (255, 0, 0)))])
     assert row.shape == (1, 3, 4, 4) and row.dtype == np.float32
     assert row[0, :, 1, 1].tolist() == [1, -1, -1]
+
+
+DEEP = np.arange(16).reshape(4, 4) * 200
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        (InputSpec((1, 4, 4), "NHW", "uint8", 0.0, 16.0), np.full((4, 4), 9, np.uint8)),
+        (InputSpec((1, 4, 4), "NHW", "uint16", 0.0, 4095.0), DEEP.astype(np.uint16)),
+        (InputSpec((1, 4, 4), "NHW", "int32", 0.0, 4095.0), DEEP.astype(np.int32)),
+        (InputSpec((1, 4, 4), "NHW", "float32", 0.0, 4.0), DEEP.astype(np.float32) / 1000),
+        (InputSpec((4, 4, 4), "NHWC", "uint8", 0.0, 255.0), np.full((4, 4, 4), 77, np.uint8)),
+    ],
+    ids=["dark", "I;16", "I", "F", "RGBA"],
+)
+def test_opened_pictures_keep_the_values_that_training_images_have(spec, values):
+    decoder = RowDecoder(spec, lambda rows: read_like(rows, spec, "X_unlab", None)[0], "X_unlab")
+    (row,) = decoder.rows([Item("a", Image.fromarray(values))])
+    assert np.array_equal(row, values.reshape(4, 4, -1).transpose(2, 0, 1))
 
 
 # ---- through fit
@@ -406,6 +587,26 @@ def test_fit_of_rows_on_a_mapped_pool(tmp_path):
     with pytest.raises(ValueError, match="X_unlab"):
         np.save(tmp_path / "x.npy", X[:, :2])
         model.fit(X[:10], np.arange(10) % 2, tmp_path / "x.npy")
+
+
+def test_fit_leaves_out_rows_that_are_not_finite(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    X[[4, 7], 1] = np.nan, np.inf
+    np.save(tmp_path / "x.npy", X)
+    model = CLSGANClassifier(max_steps=3, batch_size=16, random_state=0)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(X[10:20], np.arange(10) % 2, tmp_path / "x.npy")
+    with pytest.warns(UserWarning, match="could not be read and were left out"):
+        model.set_params(on_error="skip").fit(X[10:20], np.arange(10) % 2, tmp_path / "x.npy")
+    assert sorted(name for name, _ in model.skipped_) == ["row 4", "row 7"]
+
+
+def test_fit_on_a_small_dataset_with_gaps(labeled):
+    model = CLSGANClassifier(max_steps=3, batch_size=16, random_state=0, on_error="skip")
+    with pytest.warns(UserWarning, match="could not be read and were left out"):
+        model.fit(*labeled, Damaged())
+    assert sorted(name for name, _ in model.skipped_) == ["row 7", "row 9"]
+    assert model.n_unlabeled_ == N - 2
 
 
 def test_fit_warns_of_what_it_left_out(labeled, tmp_path):
