@@ -71,12 +71,15 @@ class CLSGANClassifier(
         "cost", "slope" and "alpha".
     penalty : {"auto", "direct", "direct_squared", "gp", "max"} or None
         On the gradient norm of the loss of the true class with respect to the row, in float32: at
-        labeled rows; at interpolates with generated ones, with target 1; the largest of these.
+        labeled rows; at interpolates with generated ones, with a target; the largest of these.
         "auto" takes the system's own.
     penalty_weight : float, optional
         None takes the system's own; else 10 for "gp", 0.1 for "max", 1 for the others.
     one_sided : bool, optional
-        Whether norms below 1 are free in "gp". None takes the system's own, else False.
+        Whether norms below the target are free in "gp". None takes the system's own, else False.
+    penalty_target : float, optional
+        What "gp" brings norms to. None is 1, and for "ls_gan" and "gls_gan" what the slope of their
+        margin is at most: `margin_scale` over the root of the number of inputs.
     steepest_buffer : int
         How many of the steepest points "max" looks at again in the next step.
     clip : "auto", float or None
@@ -242,6 +245,8 @@ class CLSGANClassifier(
     (797,)
     """
 
+    _n_test = 0  # rows of a recipe's test, which is part of the time limit there
+
     def __init__(
         self,
         objective: str = "default",
@@ -250,6 +255,7 @@ class CLSGANClassifier(
         penalty: str | None = "auto",
         penalty_weight: float | None = None,
         one_sided: bool | None = None,
+        penalty_target: float | None = None,
         steepest_buffer: int = 0,
         clip: str | float | None = "auto",
         spectral_norm: bool = False,
@@ -331,6 +337,7 @@ class CLSGANClassifier(
         self.penalty = penalty
         self.penalty_weight = penalty_weight
         self.one_sided = one_sided
+        self.penalty_target = penalty_target
         self.steepest_buffer = steepest_buffer
         self.clip = clip
         self.spectral_norm = spectral_norm
@@ -430,7 +437,7 @@ class CLSGANClassifier(
             print(self._describe(data), file=sys.stderr)
         try:
             with kept_on_error(self):
-                fitted = fit_networks(data, settings, params, seed, started, previous)
+                fitted = fit_networks(data, settings, params, seed, started, previous, self._n_test)
         except Diverged as error:
             last_good = copy.copy(self)
             last_good._remember(data, error.fitted, design, started)

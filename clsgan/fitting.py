@@ -1,14 +1,13 @@
 """From checked data to trained networks: builds the parts of a run and hands them to the loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from clsgan.checkpoints.fingerprint import hash_of
@@ -26,13 +25,13 @@ from clsgan.devices import (
     own_modes,
     seeded,
 )
-from clsgan.inference import VIEWS, View, predict_arrays
+from clsgan.inference import VIEWS
 from clsgan.level_refit import refit_level, refits_level, seconds_to_refit
 from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
 from clsgan.processes import agreed_seconds, average_buffers, check_alike
-from clsgan.run_parts import build_networks, check_filter, fit_level, make_streams, row_store
+from clsgan.run_parts import build_networks, check_filter, fit_level, make_streams
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -41,6 +40,7 @@ from clsgan.step_check import check_finite
 from clsgan.train_state import TrainState, prepare_state
 from clsgan.trainer import train
 from clsgan.training_data import TrainingData
+from clsgan.validation import keep_time_to_predict, make_validator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -97,6 +97,7 @@ def fit_networks(
     seed: int,
     started: float,
     previous: tuple[nn.Module, nn.Module | None] | None = None,
+    n_test: int = 0,
 ) -> Fitted:
     """Train a loss network and a generator.
 
@@ -112,6 +113,8 @@ def fit_networks(
         `time.perf_counter()` when the budget began to run.
     previous : (nn.Module, nn.Module or None), optional
         Networks to go on from.
+    n_test : int
+        Rows that will be predicted within the time limit, once the networks are trained.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def fit_networks(
             kept_memory(device_type),
             explained_out_of_memory(settings.batch_size, settings.generated_batch_size),
         ):
-            return _fit(fabric, data, settings, params, budget, seed, checkpoints, previous)
+            return _fit(fabric, data, settings, params, budget, seed, checkpoints, previous, n_test)
 
 
 def _fit(
@@ -161,6 +164,7 @@ def _fit(
     seed: int,
     checkpoints: Checkpoints | None,
     previous: tuple[nn.Module, nn.Module | None] | None,
+    n_test: int,
 ) -> Fitted:
     """Build the parts of a run, train, and put together what it leaves behind."""
     rows = None if checkpoints is None else checkpoints.rows()
@@ -173,10 +177,12 @@ def _fit(
     streams = make_streams(fabric, data, train_rows, settings, params, seed)
     state = prepare_state(fabric, *networks, settings)
     views = VIEWS[choose_views(params, data.spec)]
-    validate = _validator(fabric, data, held_out, views, budget) if len(held_out) else None
+    validate = make_validator(fabric, data, held_out, views, budget) if len(held_out) else None
     before = time.perf_counter()
     decoders = [] if isinstance(data.unlabeled, np.ndarray) else data.unlabeled.decoders
 
+    network = state.average_loss_network.module
+    keep_time_to_predict(fabric, network, data, views, budget, (len(held_out), n_test))
     if refits_level(state, streams, settings, fabric.world_size):
         budget.reserve["level"] = seconds_to_refit(budget)
 
@@ -300,33 +306,7 @@ def _open_log(fabric: "Fabric", params: Mapping[str, Any], budget: Budget) -> Ru
     return RunLog(
         params["log_dir"],
         params["verbose"],
-        total_seconds=params["time_limit"],
+        total_seconds=budget.time_limit,
         total_steps=budget.max_steps,
         is_global_zero=fabric.is_global_zero,
     )
-
-
-def _validator(
-    fabric: "Fabric",
-    data: TrainingData,
-    rows: npt.NDArray[np.int64],
-    views: Sequence[View],
-    budget: Budget,
-) -> Callable[[nn.Module], float]:
-    """Error rate on held-out labeled rows; the budget keeps time for the last one."""
-    store, codes = row_store(data.labeled[rows], data, fabric.device), data.codes[rows]
-
-    def error(network: nn.Module) -> float:
-        began = time.perf_counter()
-        best = predict_arrays(
-            network,
-            lambda part: store.gather(torch.arange(part.start, part.stop)),
-            len(rows),
-            lambda logits, features: logits.argmax(dim=1),
-            fabric.autocast,
-            views,
-        )
-        budget.reserve["validation"] = time.perf_counter() - began
-        return float(np.mean(best != codes))
-
-    return error

@@ -103,6 +103,34 @@ def seconds_to_refit(budget: "Budget") -> float:
     return min(SECONDS + SHARE * limit, MOST_SECONDS, MOST_SHARE * limit)
 
 
+def seconds_to_refit_last(took: float, step: int, progress: float) -> float:
+    """Seconds that it will take at the end of a run, by those that it took within the run.
+
+    Parameters
+    ----------
+    took : float
+    step : int
+        After which it was learned.
+    progress : float
+        Share of the budget that was spent by then, above 0.
+
+    Returns
+    -------
+    float
+        More by as much as there will be more batches.
+
+    Examples
+    --------
+    >>> seconds_to_refit_last(0.5, step=100, progress=0.5)
+    1.0
+    """
+    now, last = (
+        min(MOST_BATCHES, max(int(steps) // STEPS_EACH, LEAST_BATCHES))
+        for steps in (step, step / progress)
+    )
+    return took * last / now
+
+
 def refit_pays(budget: "Budget", took: float) -> bool:
     """Whether a run has time to learn its level anew before its end.
 

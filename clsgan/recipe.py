@@ -13,14 +13,14 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from clsgan import run_folder
-from clsgan.baselines import check_baselines, run_baseline
-from clsgan.checkpoints.folder_lock import FolderLock
+from clsgan.baselines import check_baselines, fit_before_test, run_baseline
 from clsgan.config import RecipeConfig
 from clsgan.devices import choose_device, make_fabric
 from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
+from clsgan.folder_lock import FolderLock
 from clsgan.pictures import confusion_picture, png_bytes
 from clsgan.processes import from_first, gathered, place
 from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder, remove_old_log
@@ -149,7 +149,7 @@ def _train_and_test(
     if config.resume:
         from_first(lambda: remove_old_log(folder))
     model = CLSGANClassifier(**arguments, **kept)
-    model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
+    fit_before_test(model, data)
     memory = peak_memory_mb()
     from_first(lambda: _save(model, folder, config.resume))
     if model.interrupted_:

@@ -19,7 +19,8 @@ class Budget:
     started : float or None
         `time.perf_counter()` at the start of the run; now, if None.
     agree : callable, optional
-        Seconds of this process -> those that all processes go by, asked twice a step.
+        Seconds of this process -> those that all processes go by, asked twice a step and wherever
+        the time decides.
 
     Raises
     ------
@@ -81,6 +82,19 @@ class Budget:
             kept = self.agree(kept)
         return elapsed + a_step + kept > self.time_limit
 
+    def has_room(self, name: str) -> bool:
+        """Whether what is kept back under a name can be had once before the end too, in time."""
+        if self.time_limit is None:
+            return True
+        end = self.elapsed() + self.reserve.get(name, 0.0) + sum(self.reserve.values())
+        return (end if self.agree is None else self.agree(end)) <= self.time_limit
+
+    def shorten(self, seconds: float) -> None:
+        """End earlier, for what comes after the run; by half of the time limit at most."""
+        if self.time_limit is not None:
+            seconds = seconds if self.agree is None else self.agree(seconds)
+            self.time_limit -= min(seconds, self.time_limit / 2)
+
     def state_dict(self) -> dict[str, Any]:
         """Seconds since the start, since the first step, and kept for what follows the last."""
         elapsed = self.elapsed()
@@ -91,7 +105,7 @@ class Budget:
         """Go on: what was spent before counts as if it had been spent just now."""
         self.started -= float(state["elapsed"])
         self.first_step_at = self.elapsed() - float(state["since_first_step"])
-        self.reserve = {**state.get("reserve", {}), **self.reserve}
+        self.reserve |= state.get("reserve", {})  # what was measured, in place of a guess
 
     def _look(self) -> float:
         if self.agree is not None and self.time_limit is not None:

@@ -7,7 +7,6 @@ from clsgan.objectives import Objective
 from clsgan.streams import BatchSizes
 
 MOST_HALVINGS = 3  # of the unlabeled rows of a batch, where few of the pool are of a known class
-ALONE = 1  # halvings from which labeled rows are augmented as if they were alone
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,9 @@ class Settings:
         Key of `clsgan.penalty_terms.PENALTIES`.
     penalty_weight : float
     one_sided : bool
-        Whether gradient norms below 1 are free in the penalty "gp".
+        Whether gradient norms below the target are free in the penalty "gp".
+    penalty_target : float
+        What gradient norms are brought to in the penalty "gp".
     steepest_buffer : int
         Points that the penalty "max" looks at again in the next step.
     clip : float or None
@@ -79,6 +80,7 @@ class Settings:
     penalty: str | None = None
     penalty_weight: float = 0.0
     one_sided: bool = False
+    penalty_target: float = 1.0
     steepest_buffer: int = 0
     clip: float | None = None
     spectral_norm: bool = False
@@ -101,7 +103,7 @@ class Settings:
             if unlabeled % (2 * world_size) == 0:  # all processes have as many
                 unlabeled //= 2
         parts = (rows - unlabeled, unlabeled, self.generated_batch_size)
-        return BatchSizes(*(part // world_size for part in parts), alone=halvings >= ALONE)
+        return BatchSizes(*(part // world_size for part in parts), alone=halvings > 0)
 
     def check_shares(self, world_size: int, has_unlabeled: bool = False) -> None:
         """Refuse batches that so many processes cannot share alike, stream by stream."""

@@ -1,16 +1,14 @@
 """The loop: where both networks learn, step by step."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from clsgan.critic_terms import critic_scores, critic_term, make_pairs, real_scores, system_of
 from clsgan.freezing import frozen, frozen_statistics
-from clsgan.level_refit import refit_level, refit_pays
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
 from clsgan.networks import level_of
@@ -22,6 +20,7 @@ from clsgan.schedules import Budget
 from clsgan.settings import Settings
 from clsgan.step_check import KeptWeights, NotFinite, check_step, running_state, undo_step
 from clsgan.streams import Batch, Streams
+from clsgan.tenths import Tenths
 from clsgan.terms import (
     Scalars,
     labeled_term,
@@ -70,7 +69,8 @@ def train(
     log : RunLog
         Gets the mean of every term over the steps since its last line.
     validate : callable, optional
-        Error rate of a network on held-out labeled rows; called ten times a run.
+        Error rate of a network on held-out labeled rows; called ten times a run, where the time
+        limit leaves room.
     meter : Meter, optional
         Of the log, where it is part of checkpoints.
     keep_going : callable, optional
@@ -88,8 +88,7 @@ def train(
     """
     meter = meter or Meter(log, budget, fabric)
     n_rows = len(streams.labeled) + len(streams.unlabeled)
-    tenth = int(10 * budget.progress(state.step)) if state.step else 0
-    refits = 0.0
+    tenths = Tenths(fabric, state, streams, settings, budget, log, validate)
     with _threads(fabric, budget) as after_step:
         while not budget.is_spent(state.step):
             progress = budget.progress(state.step)
@@ -105,16 +104,7 @@ def train(
             state.rows_seen += rows
             after_step(rows)
             meter.add(state.step, scalars, rows, skipped)
-            if int(10 * budget.progress(state.step)) > tenth:
-                tenth = int(10 * budget.progress(state.step))
-                filtered = settings.objective.unlabeled_filter is not None
-                if filtered and tenth < 10 and refit_pays(budget, refits):
-                    began = time.perf_counter()
-                    refit_level(fabric, state, streams, settings)
-                    refits += time.perf_counter() - began
-                if validate is not None:
-                    error = validate(state.average_loss_network.module)
-                    log.write(state.step, validation_error=error)
+            tenths.after_step()
             if keep_going is not None and not keep_going():
                 break
     meter.flush(state.step)
@@ -231,7 +221,7 @@ def update_loss_network(
     if level is not None and not asked:
         level.zero_grad()  # to None: else it would decay in steps in which it does not learn
     elif level is not None:
-        fabric.strategy.precision.unscale_gradients(state.loss_optimizer)
+        _unscale(fabric, state.loss_optimizer)
         nn.utils.clip_grad_norm_(level.parameters(), LEVEL_GRADIENT)
     state.loss_optimizer.step()
     if settings.clip is not None:
@@ -290,9 +280,20 @@ def update_generator(
     check_step(fabric, "generator", {"generator": loss}, loss, state.generator_optimizer)
     scalars = {"generator": loss.detach()}
     if settings.log_gradients:
+        _unscale(fabric, state.generator_optimizer)
         scalars["generator_gradient_norm"] = _gradient_norm(state.generator)
     state.generator_optimizer.step()
     return scalars
+
+
+def _unscale(fabric: "Fabric", optimizer: Any) -> None:
+    """Take the loss scale of fp16 out of gradients; the optimiser's step does not do it again.
+
+    Of what wraps the optimiser it would; and Fabric's own way refuses those that are fused.
+    """
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None:
+        scaler.unscale_(optimizer.optimizer)
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:

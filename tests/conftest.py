@@ -1,7 +1,9 @@
 """What the tests share: scikit-learn's digits, and a watch on the global random states."""
 
+import pkgutil
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -114,6 +116,38 @@ def tiny_rows() -> Callable[..., CLSGANClassifier]:
         "random_state": 0,
     }
     return lambda **changes: CLSGANClassifier(**(defaults | changes))
+
+
+class Clock:
+    """A time that stands still but for the work that is told to take some."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def slowed(self, work: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        """The same work, which takes so many seconds."""
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            self.now += seconds
+            return work(*args, **kwargs)
+
+        return slow
+
+
+@pytest.fixture
+def slowed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], Clock]:
+    """Makes a function, by its dotted name, take seconds of a clock that nothing else moves."""
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+
+    def slow(name: str, seconds: float) -> Clock:
+        monkeypatch.setattr(name, clock.slowed(pkgutil.resolve_name(name), seconds))
+        return clock
+
+    return slow
 
 
 @pytest.fixture

@@ -132,6 +132,52 @@ def test_a_time_limit_alone_is_not_cut_by_steps(tiny_rows, digits):
     assert model.fit_time_ < 2.2 and model.n_steps_ > 50
 
 
+def flushes() -> bool:
+    return float(torch.tensor(1e-39) * 1) == 0.0
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 3}, {"max_steps": 60, "time_limit": 60.0}])
+def test_modes_of_the_processor_hold_while_it_trains_and_are_given_back(tiny, digits, limit):
+    flushed, threads, before = set(), set(), torch.get_num_threads()
+
+    class Watched(torch.nn.Linear):
+        def forward(self, x):
+            if torch.is_grad_enabled():
+                flushed.add(flushes())
+                threads.add(torch.get_num_threads())
+            return super().forward(x.flatten(1))
+
+    torch.set_num_threads(3)
+    try:
+        model = tiny(loss_network=Watched(64, 10), loss_network_options=None, **limit)
+        model.fit(digits.x_lab, digits.y_lab)
+        assert flushed == {True} and not flushes()
+        assert threads == ({1, 3} if "time_limit" in limit else {3})
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_slow_validations_and_checkpoints_end_within_the_limit(tiny, digits, tmp_path, slowed):
+    slowed("clsgan.trainer.update_averages", 0.5)
+    slowed("clsgan.inference.mean_over_views", 2.75)  # 400 rows are four
+    clock = slowed("clsgan.checkpoints.run.write_checkpoint", 2.0)
+    params = {"max_steps": None, "time_limit": 60.0, "validation_fraction": 0.8}
+    model = tiny(**params, checkpoint=tmp_path / "c").fit(digits.x_test, digits.y_test)
+    assert 50 < clock() <= 60
+    assert sum("validation_error" in line for line in model.history_) >= 2
+
+
+def test_a_validation_that_would_fill_the_limit_is_left_to_the_end(tiny, digits, slowed):
+    slowed("clsgan.trainer.update_averages", 0.5)
+    clock = slowed("clsgan.inference.mean_over_views", 3.0)
+    model = tiny(max_steps=None, time_limit=30.0, validation_fraction=0.8)
+    model.fit(digits.x_test, digits.y_test)
+    assert 28 <= clock() <= 30 and model.n_steps_ > 20
+    assert model.validation_error_ is not None
+    assert not any("validation_error" in line for line in model.history_)
+
+
 # Parts
 
 

@@ -14,7 +14,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 import clsgan.trainer
-from clsgan.level_refit import LEAST_BATCHES, STEPS_EACH, refit_level, seconds_to_refit
+from clsgan.level_refit import (
+    LEAST_BATCHES,
+    STEPS_EACH,
+    refit_level,
+    seconds_to_refit,
+    seconds_to_refit_last,
+)
 from clsgan.networks import level_of
 from clsgan.schedules import Budget
 
@@ -96,6 +102,21 @@ def test_the_limit_holds_with_it(tiny, digits):
     model = tiny(max_steps=None, time_limit=3.0).fit(digits.x_lab, digits.y_lab, digits.x_unl)
     assert time.perf_counter() - started < 5.0
     assert model.n_steps_ > 1
+
+
+def test_the_limit_holds_where_it_is_slow(tiny, mixed, slowed, monkeypatch):
+    monkeypatch.setattr("clsgan.level_refit.ROUNDS", 20)
+    slowed("clsgan.trainer.update_averages", 0.15)
+    clock = slowed("clsgan.level_refit._judge", 5.0)
+    params = FILTERED | {"max_steps": None, "time_limit": 20.0, "batch_size": 16}
+    model = tiny(**params).fit(*mixed(0.5)[:3])
+    assert clock() <= 20 + 2 and model.n_steps_ > ENOUGH
+
+
+def test_the_last_one_has_more_batches():
+    assert seconds_to_refit_last(1.0, step=64, progress=0.5) == 2.0
+    assert seconds_to_refit_last(1.0, step=10_000, progress=0.5) == 1.0
+    assert seconds_to_refit_last(1.0, step=64, progress=0.01) == 8.0
 
 
 def test_scores_that_are_not_finite_leave_the_level_as_it_was(make_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,19 @@ def test_the_same_seed_draws_the_same_result(run: Run, tmp_path: Path) -> None:
     overrides = [*SHORT, f"run={tmp_path}/again", "data.seed=3", "baselines=[]"]
     again = run_recipe(load_recipe("digits", overrides), verbose=0)
     assert again["report"] == run[1]["report"]
+
+
+def test_a_slow_test_ends_within_the_limit(
+    tmp_path: Path, slowed: Callable[[str, float], Callable[[], float]]
+) -> None:
+    slowed("clsgan.trainer.update_averages", 1.0)
+    clock = slowed("clsgan.inference.mean_over_views", 3.0)  # 500 rows are four chunks
+    overrides = ["estimator.max_steps=null", "estimator.time_limit=30", "baselines=[supervised]"]
+    overrides += ["estimator.loss_network=small", "estimator.loss_network_options={widths: [8, 8]}"]
+    config = load_recipe("digits", [*QUICK, *overrides, f"run={tmp_path}/a"])
+    seconds = [row["seconds"] for row in run_recipe(config, verbose=0)["methods"]]
+    assert all(15 < own <= 30 - 12 for own in seconds)
+    assert clock() <= 2 * 30
 
 
 @pytest.mark.parametrize(

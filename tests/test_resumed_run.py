@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from clsgan import CLSGANClassifier, trainer
-from clsgan.checkpoints.folder_lock import FolderLock
 from clsgan.cli import main
 from clsgan.config import load_recipe
 from clsgan.data import load_data
+from clsgan.folder_lock import FolderLock
 from clsgan.recipe import run_recipe
 from clsgan.resumed_run import forget_unstarted, open_run_folder
 

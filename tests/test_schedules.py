@@ -61,10 +61,39 @@ def test_processes_stop_together_whatever_each_keeps_back() -> None:
         assert spent == bool(kept)
 
 
+def test_there_is_room_for_what_ends_before_what_is_kept_back() -> None:
+    budget = Budget(time_limit=10.0, started=time.perf_counter() - 5.0)
+    budget.reserve = {"validation": 2.0}
+    assert budget.has_room("validation") and budget.has_room("level")
+    budget.reserve["checkpoint"] = 2.0
+    assert not budget.has_room("validation") and budget.has_room("level")
+    steps = Budget(max_steps=3, started=time.perf_counter() - 1e6)
+    steps.reserve = {"validation": 1e6}
+    assert steps.has_room("validation")
+
+
+def test_processes_find_room_together() -> None:
+    sent: list[float] = []
+    first = Budget(time_limit=10.0, agree=lambda own: sent.append(own) or own)
+    other = Budget(time_limit=10.0, agree=lambda own: sent.pop(0))
+    first.reserve = {"validation": 6.0}
+    assert not first.has_room("validation") and not other.has_room("validation")
+    first.shorten(3.0)
+    other.shorten(1.0)
+    assert first.time_limit == other.time_limit == 7.0
+
+
+def test_half_of_a_limit_stays_for_the_run() -> None:
+    budget = Budget(time_limit=10.0)
+    budget.shorten(100.0)
+    assert budget.time_limit == 5.0
+
+
 def test_a_budget_that_goes_on_keeps_back_what_it_did() -> None:
     before = Budget(time_limit=10.0, started=time.perf_counter() - 6.0)
     before.reserve = {"validation": 5.0}
     after = Budget(time_limit=10.0)
+    after.reserve = {"validation": 0.1}  # a guess
     after.load_state_dict(before.state_dict())
     assert after.is_spent(1)
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from loop_runs import changed, snapshot
 
-from clsgan import LSGAN, CLSGANClassifier, trainer
+from clsgan import LSGAN, CLSGANClassifier, folder_lock, trainer
 from clsgan.checkpoints import file as checkpoint_file
-from clsgan.checkpoints import folder_lock
+from clsgan.checkpoints import run
 from clsgan.checkpoints.file import checkpoint_files
-from clsgan.checkpoints.folder_lock import LOCK, FolderLock
+from clsgan.folder_lock import LOCK, FolderLock
 
 STEPS = 12
 UNTIMED = ("images_per_second", "seconds")
@@ -144,7 +144,7 @@ def die_at(module, name, count):
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*args, **kwargs)
     setattr(module, name, spy)
-modules = {"check_step": clsgan.trainer, "_sync": clsgan.checkpoints.file,
+modules = {"check_step": clsgan.trainer, "fsync": os,
            "_remove_others": clsgan.checkpoints.file}
 die_at(modules[given["place"]], given["place"], given["count"])
 unlabeled = np.load(given["U"]) if given["kind"] == "memory" else given["U"]
@@ -191,7 +191,7 @@ def run_killed(kind, moments, tiny, digits, tmp_path):
 
 
 def test_a_killed_process_is_taken_up(tiny, digits, tmp_path):
-    run_killed("shards", [("_sync", 10)], tiny, digits, tmp_path)
+    run_killed("shards", [("fsync", 10)], tiny, digits, tmp_path)
     assert not list((tmp_path / "c").glob(".*"))  # neither a lock nor half a checkpoint is left
 
 
@@ -200,7 +200,7 @@ def test_a_killed_process_is_taken_up(tiny, digits, tmp_path):
 @pytest.mark.parametrize("kind", ["memory", "memmap", "shards"])
 def test_killed_at_random_moments(kind, seed, tiny, digits, tmp_path):
     rng = np.random.default_rng(seed)
-    places = {"check_step": 9, "_sync": 9, "_remove_others": 5}
+    places = {"check_step": 9, "fsync": 9, "_remove_others": 5}
     chosen = rng.choice(list(places), size=4)
     moments = [(str(place), int(rng.integers(1, places[place]))) for place in chosen]
     run_killed(kind, moments, tiny, digits, tmp_path)
@@ -417,6 +417,31 @@ def test_a_read_only_folder(tiny, digits, tmp_path):
         tiny(checkpoint=tmp_path / "c").fit(digits.x_lab, digits.y_lab)
 
 
+@pytest.mark.parametrize("holds", ["nothing", "a checkpoint"])
+def test_a_disk_that_is_read_only(holds, begun, tiny, digits, tmp_path, monkeypatch):
+    folder = tmp_path / ("c" if holds == "a checkpoint" else "new")
+    before, make, open_file = contents(tmp_path / "c"), os.mkdir, os.open
+
+    def make_none(path, *args):
+        if not os.path.isdir(path):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        make(path, *args)
+
+    def open_to_read(path, flags, *args, **kwargs):
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return open_file(path, flags, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", make_none)
+        patch.setattr(os, "open", open_to_read)
+        stop_at(patch, 1, kill)
+        with pytest.raises(OSError, match=rf"{folder.name} cannot be written to: .*Read-only"):
+            begun(checkpoint=folder)
+    assert contents(tmp_path / "c") == before and not (tmp_path / "new").exists()
+    assert_same(tiny(max_steps=STEPS).fit(digits.x_lab, digits.y_lab), begun())
+
+
 def test_other_parameters_are_named(begun, tmp_path):
     before = contents(tmp_path / "c")
     with pytest.raises(ValueError, match=r"of another run: batch_size was 32 and is 16"):
@@ -483,6 +508,22 @@ def test_a_time_limit_holds_with_validation_and_saving(tiny, digits, tmp_path):
     took = time.perf_counter() - started
     assert took <= 3.0 + 2.0 and model.fit_time_ <= took
     assert checkpoint_files(tmp_path / "c")[-1].name == f"step-{model.n_steps_:012d}.safetensors"
+
+
+def test_the_limit_holds_though_the_last_checkpoint_is_larger(
+    tiny, digits, tmp_path, slowed, monkeypatch
+):
+    clock, write, sizes = slowed("clsgan.trainer.update_averages", 0.5), run.write_checkpoint, []
+
+    def by_size(folder, step, tensors, document):
+        sizes.append(sum(tensor.nbytes for tensor in tensors.values()))
+        clock.now += 10 * sizes[-1] / sizes[0]
+        write(folder, step, tensors, document)
+
+    monkeypatch.setattr(run, "write_checkpoint", by_size)
+    params = {"max_steps": None, "time_limit": 60.0, "optimizer": "adamw"}
+    tiny(**params, checkpoint=tmp_path / "c").fit(digits.x_lab, digits.y_lab)
+    assert sizes[-1] > 1.5 * sizes[0] and 45 < clock() <= 60
 
 
 def test_the_time_limit_is_that_of_all_sittings(tiny, digits, tmp_path, monkeypatch):
