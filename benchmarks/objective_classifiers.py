@@ -37,7 +37,7 @@ def classify(job: Job, arguments: Arguments, options: argparse.Namespace) -> dic
     config = classifier_settings(job, arguments)
     split = {"name": data.split, "hash": data.split_hash, "n_labeled": len(data.y_lab)}
     split["n_unlabeled"] = 0 if data.x_unlab is None else len(data.x_unlab)
-    facts = {"config": config, "split": split}
+    facts = {"split": split}
     model = CLSGANClassifier(**config, flip=data.flip, layout=data.layout)
     try:
         model.fit(data.x_lab, data.y_lab, X_unlab=data.x_unlab)

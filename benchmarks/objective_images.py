@@ -68,8 +68,13 @@ def weights_hash(model: CLSGANClassifier) -> str:
     return found.hexdigest()
 
 
-def image_measures(model: LSGAN, data: ImageData, yardstick: Extractor) -> dict[str, Any]:
-    """Fréchet distance to the test rows, classes covered, and the MRE of the first test rows."""
+def image_measures(
+    model: LSGAN, data: ImageData, yardstick: Extractor, noise: str
+) -> dict[str, Any]:
+    """Fréchet distance to the test rows, classes covered, and the MRE of the first test rows.
+
+    `noise` is that of the generator's training.
+    """
     n = min(N_FRECHET, max(len(data.x_test), 1000))
     samples, real = model.sample(n, random_state=1), data.x_test[:n]
     features = [yardstick.model.transform(rows) for rows in (real, samples)]
@@ -77,7 +82,7 @@ def image_measures(model: LSGAN, data: ImageData, yardstick: Extractor) -> dict[
     shares = np.array([np.mean(predicted == label) for label in yardstick.model.classes_])
     rows, _ = read_like(data.x_test[:N_RECONSTRUCTED], model.spec_, "X", _no_rows)
     found = minimum_reconstruction_error(
-        model.generator_, model.units_.standardise(rows), **RECONSTRUCTION
+        model.generator_, model.units_.standardise(rows), noise=noise, **RECONSTRUCTION
     )
     return {
         "frechet": frechet_distance(*features),

@@ -1,8 +1,8 @@
 """Jobs of the benchmark of objectives: one study, data set, variant, seed and budget each.
 
 As in `jobs.py` every job runs in a process of its own, one at a time, and leaves one JSON file,
-written whole or not at all; one whose file is there is not run again, unless its arguments or the
-settings of its data have changed since. Here a plan says beforehand how long each of its jobs
+written whole or not at all; one whose file is there is not run again, unless its arguments, what
+these come to or its toy have changed since. Here a plan says beforehand how long each of its jobs
 takes.
 """
 
@@ -12,25 +12,32 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jobs import ROOT, SECONDS_AROUND, TAIL, commit, paths_of, say
+from objective_settings import plain
+from objective_toys import TOYS, constants
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clsgan.choices import one_of
 from clsgan.data_sets import DATA_SETS
 from clsgan.doctor import machine, versions
+from clsgan.objectives import OBJECTIVES
 from clsgan.run_folder import read_json, write_json
+from clsgan.settings import Settings
 
 RESULTS = ROOT / "benchmarks" / "results" / "objectives"
 EXTRACTORS = ROOT / "runs" / "extractors"
 SECONDS_GUESSED = 60.0
 OF_THE_JOB = ("random_state", "max_steps", "time_limit")
+DRAWN_SEED = 0
+# A result from before a setting was there had what the setting is by default in `Settings`.
+DEFAULTS = plain(Settings(OBJECTIVES["paper"]))
 
 
 @dataclass(frozen=True)
@@ -75,17 +82,22 @@ class Entry:
 class Study:
     """A question: what is asked, the arguments of each variant's estimator, and one job's work.
 
-    `settings` gives all arguments of a job's estimator, with those of its data. `run` takes the
-    job, the arguments of its variant and the command line's options, and returns numbers for JSON.
-    `toys` are the data sets that need no file.
+    `settings` gives all arguments of a job's estimator, with those of its data; `resolved` takes
+    the data and these, and gives what they come to. `run` takes the job, the arguments of its
+    variant and the command line's options, and returns numbers for JSON. `toys` are the data sets
+    that need no file. `series` is the term of the log that a result keeps; one of `DRAWN_SEED`
+    keeps samples too where these are `drawn`.
     """
 
     question: str
     variants: Mapping[str, Mapping[str, Any]]
     settings: Callable[[Job, dict[str, Any]], dict[str, Any]]
+    resolved: Callable[[str, Mapping[str, Any]], dict[str, Any]]
     run: Callable[[Job, dict[str, Any], argparse.Namespace], dict[str, Any]]
     toys: tuple[str, ...] = ()
     images: bool = True
+    series: str = ""
+    drawn: bool = False
 
 
 Studies = Mapping[str, Study]
@@ -103,19 +115,34 @@ def arguments_of(job: Job, studies: Studies) -> dict[str, Any]:
 def is_done(job: Job, studies: Studies, folder: Path) -> bool:
     """Whether its result is there, of the arguments and the settings that it would have now."""
     path = file_of(job, folder)
-    if not path.exists():
-        return False
-    result, arguments = read_json(path), arguments_of(job, studies)
-    settings = json.loads(json.dumps(studies[job.study].settings(job, arguments)))
-    return result["arguments"] == arguments and comparable(result) == comparable(
-        {"config": settings}
-    )
+    return path.exists() and is_current(read_json(path), job, studies)
+
+
+def is_current(result: Mapping[str, Any], job: Job, studies: Studies) -> bool:
+    """Whether a job that was run now would have the arguments and the settings of a result."""
+    arguments = arguments_of(job, studies)
+    now = {"config": config_of(job, studies)}
+    return bool(result["arguments"] == arguments and comparable(result) == comparable(now))
+
+
+def config_of(job: Job, studies: Studies) -> dict[str, Any]:
+    """All that decides a result, as JSON holds it.
+
+    Arguments of the estimator, "resolved" what they come to, "toy" the constants of a toy.
+    """
+    study = studies[job.study]
+    settings = study.settings(job, arguments_of(job, studies))
+    config = {**settings, "resolved": study.resolved(job.data, settings)}
+    if job.data in TOYS:
+        config["toy"] = constants(job.data)
+    return dict(json.loads(json.dumps(config)))
 
 
 def comparable(result: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a result but for its seed and its budget."""
     config = result.get("config", {})
-    return {key: value for key, value in config.items() if key not in OF_THE_JOB}
+    kept = {key: value for key, value in config.items() if key not in OF_THE_JOB}
+    return kept | {"resolved": DEFAULTS | config["resolved"]} if "resolved" in config else kept
 
 
 def jobs_of(entry: Entry, studies: Studies) -> list[tuple[Job, float]]:
@@ -161,15 +188,21 @@ def asked(studies: Studies, options: argparse.Namespace) -> dict[Job, float]:
     if (options.plan is None) == (options.study is None):
         raise ValueError("give either --study or --plan")
     names = ("study", "data", "variants", "seeds", "steps", "seconds")
-    entries: list[Any] = [{name: getattr(options, name) for name in names}]
+    entries: Iterable[Any] = [{name: getattr(options, name) for name in names}]
     if options.plan is not None:
-        entries = list(OmegaConf.load(options.plan))
+        entries = OmegaConf.load(options.plan)
+    found = planned(entries, studies)
+    return {job: takes for job, takes in found.items() if re.search(options.only, job.name)}
+
+
+def planned(entries: Iterable[Any], studies: Studies) -> dict[Job, float]:
+    """Each job of the entries of a plan once, with its seconds."""
     found: dict[Job, float] = {}
     for entry in entries:
         given = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Entry), entry))
         for job, takes in jobs_of(given, studies):
             found.setdefault(job, takes)
-    return {job: takes for job, takes in found.items() if re.search(options.only, job.name)}
+    return found
 
 
 def main(script: Path, studies: Studies, description: str, argv: Sequence[str] | None) -> int:
@@ -231,6 +264,7 @@ def work(job: Job, studies: Studies, options: argparse.Namespace) -> None:
     """Run one job in this process and write its result."""
     arguments = arguments_of(job, studies)
     facts = {"kind": "objectives", "job": asdict(job), "arguments": arguments}
+    facts["config"] = config_of(job, studies)
     facts |= {"date": datetime.now(UTC).isoformat(timespec="seconds"), **commit()}
     facts |= {"versions": versions(), "machine": machine()}
     if hasattr(os, "getloadavg"):  # 0 where nothing else runs; a busy neighbour costs accuracy

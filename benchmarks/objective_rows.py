@@ -1,6 +1,7 @@
 """What the tables of the benchmark of objectives take from the seeds of one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
@@ -8,6 +9,21 @@ Result = dict[str, Any]
 Row = list[Result]  # the seeds of one line
 Group = dict[str, Row]  # the variants of a study on one data set for one budget
 
+
+@dataclass(frozen=True)
+class Measure:
+    """What systems are compared by: its heading, where it stands, and how it is shown."""
+
+    what: str
+    path: tuple[str, ...]
+    lower: bool
+    form: str
+
+
+COVERED = Measure("covered", ("modes",), False, ".1f")
+GOOD = Measure("good samples", ("good",), False, ".1%")
+FRECHET = Measure("Fréchet distance", ("frechet",), True, ".2f")
+MRE = Measure("MRE", ("mre",), True, ".4f")
 NOTHING = ("modes", "good")  # measures that are 0 of a run that diverged
 
 
@@ -18,6 +34,11 @@ def values(row: Row, *path: str) -> list[float]:
     for key in path:
         found = [part[key] for part in found if part and part.get(key) is not None]
     return [float(value) for value in found]
+
+
+def bound_of(arguments: Mapping[str, Any]) -> float:
+    """2 / lambda of Theorem 1 for a variant of the study of consistency."""
+    return float(2 / arguments["objective_options"]["hinge_weight"])
 
 
 def spread(numbers: Sequence[float], form: str) -> str:
@@ -52,3 +73,27 @@ def best_of(group: Group, path: Sequence[str], lower: bool) -> set[str]:
     reach = stdev(found[best]) if len(found[best]) > 1 else 0.0
     limit = sign * mean(found[best]) + reach
     return {name for name, numbers in found.items() if sign * mean(numbers) <= limit}
+
+
+def covers(row: Row) -> bool:
+    """Whether every seed covered everything; a run that diverged did not."""
+    measures = [result["measures"] for result in row]
+    return all(m and m["modes"] == m["n_modes"] for m in measures)
+
+
+def measures_of(group: Group) -> list[Measure]:
+    """Those that the results of a study have."""
+    found = [COVERED]
+    if any("good" in result["measures"] for row in group.values() for result in row):
+        found.append(GOOD)
+    return found + [m for m in (FRECHET, MRE) if any(values(r, *m.path) for r in group.values())]
+
+
+def best_by(group: Group, measure: Measure) -> set[str]:
+    """As `best_of`; by good samples only of those that cover everything, which is the hard part."""
+    pool = {n: row for n, row in group.items() if covers(row)} if measure is GOOD else group
+    return best_of(pool, measure.path, measure.lower)
+
+
+def named(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -2,7 +2,7 @@
 
 import argparse
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from objective_classifiers import classifier_settings, classify
 from objective_images import extractor, image_data, image_measures
-from objective_jobs import Job, Study
+from objective_jobs import DRAWN_SEED, Job, Study
 from objective_parts import step_parts
+from objective_rows import bound_of
+from objective_settings import resolved_classifier, resolved_density
 from objective_toys import MIXTURES, N_KEPT, N_SAMPLES, TOYS, line_distance, modes
 from objective_variants import (
     BEYOND,
@@ -81,46 +83,62 @@ def load(job: Job, options: argparse.Namespace) -> tuple[Array, ImageData | None
     return data.x_train, data
 
 
+def noise_of(job: Job, arguments: Mapping[str, Any]) -> str:
+    """Key of `clsgan.streams.NOISES` that the generator is trained with."""
+    return str(resolved_density(job.data, settings_of(job, arguments))["noise"])
+
+
 def fitted(job: Job, arguments: Mapping[str, Any], rows: Array, **changes: Any) -> LSGAN:
     return LSGAN(**{**settings_of(job, arguments), **changes}).fit(rows)
 
 
 def compare(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
-    """Train a system; modes or Fréchet distance and MRE, the run's series, some samples.
+    """Train a system; modes or Fréchet distance and MRE; a series and samples where they are used.
 
     A run that diverges is a result: its measures are those of nothing.
     """
     rows, data = load(job, options)
-    facts = {"config": settings_of(job, arguments)}
     try:
         model = fitted(job, arguments, rows)
     except FloatingPointError as error:
-        return facts | {"diverged": str(error), "measures": {}, "seconds": None, "steps": None}
+        return diverged(error)
     if data is None:
         samples = model.sample(N_SAMPLES, random_state=1)
         measures: dict[str, Any] = modes(samples, MIXTURES[job.data])
-        kept: Any = samples[:N_KEPT].round(3).tolist()
+        kept: Any = samples[:N_KEPT].round(3).ravel().tolist()
     else:
         steps = {"steps": options.extractor_steps} if options.extractor_steps else {}
-        measures = image_measures(model, data, extractor(data, options.extractors, **steps))
+        yardstick = extractor(data, options.extractors, **steps)
+        measures = image_measures(model, data, yardstick, noise_of(job, arguments))
         kept = packed(model.sample(N_PICTURES, random_state=2))
     measures["critic"] = critic_values(model, rows)
-    return facts | run_facts(model) | {"measures": measures, "samples": kept}
+    facts, study = run_facts(model), STUDIES[job.study]
+    if study.series:
+        facts["series"] = series_of(model.history_, study.series)
+    if study.drawn and job.seed == DRAWN_SEED:
+        facts["samples"] = kept
+    return facts | {"measures": measures}
+
+
+def diverged(error: FloatingPointError) -> dict[str, Any]:
+    """The result of a run that has none."""
+    return {"diverged": str(error), "measures": {}, "seconds": None, "steps": None}
+
+
+def series_of(history: Sequence[Mapping[str, float]], key: str) -> dict[str, list[float]]:
+    """A term by the step, of at most `N_SERIES` lines of the log that have it."""
+    lines = [record for record in history if key in record]
+    kept = lines[:: max(-(-len(lines) // N_SERIES), 1)]
+    return {name: [float(f"{line[name]:.5g}") for line in kept] for name in ("step", key)}
 
 
 def run_facts(model: LSGAN) -> dict[str, Any]:
-    """Time, steps, and how the terms went, at most `N_SERIES` lines of the log."""
-    every = -(-len(model.history_) // N_SERIES)
-    series = [
-        {key: float(f"{value:.5g}") for key, value in record.items()}
-        for record in model.history_[::every]
-    ]
+    """Time and steps."""
     return {
         "seconds": float(model.fit_time_),
         "steps": int(model.n_steps_),
         "images_per_second": float(model.images_per_second_),
         "precision": model.precision_,
-        "series": series,
     }
 
 
@@ -147,27 +165,28 @@ def generalise(job: Job, arguments: Arguments, options: argparse.Namespace) -> d
     rows, _ = load(job, options)
     order = np.random.default_rng(job.seed).permutation(len(rows))
     train, held_out = rows[order[:N_TRAINED]], rows[order[N_TRAINED : N_TRAINED + 1000]]
-    facts = {"config": settings_of(job, arguments)}
     try:
         model = fitted(job, arguments, train)
     except FloatingPointError as error:
-        return facts | {"diverged": str(error), "measures": {}, "seconds": None, "steps": None}
+        return diverged(error)
     parts = {"train": train, "held_out": held_out, "generated": model.sample(1000, random_state=1)}
     means = {name: float(model.score_samples(part).mean()) for name, part in parts.items()}
     gap = means["train"] - means["held_out"]
     reach = abs(means["held_out"] - means["generated"])
     measures = {**means, "gap": gap, "relative_gap": gap / max(reach, 1e-12)}
     measures |= {"n_train": len(train), "n_held_out": len(held_out)}
-    return facts | run_facts(model) | {"measures": measures}
+    return run_facts(model) | {"measures": measures}
 
 
 def consist(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
     """Integral of |p_data - p_G| on a line, against the bound 2 / lambda of Theorem 1."""
-    model = fitted(job, arguments, load(job, options)[0])
+    try:
+        model = fitted(job, arguments, load(job, options)[0])
+    except FloatingPointError as error:
+        return diverged(error)
     samples = model.sample(100_000, random_state=1)
-    bound = 2 / arguments["objective_options"]["hinge_weight"]
-    measures = {"distance": line_distance(samples), "bound": bound}
-    return {"config": settings_of(job, arguments), **run_facts(model), "measures": measures}
+    measures = {"distance": line_distance(samples), "bound": bound_of(arguments)}
+    return run_facts(model) | {"measures": measures}
 
 
 def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def share(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[s
     for name, term in terms.items():
         less = name == WITHOUT_GENERATOR_STEP
         term["share"] = 1 - (term["seconds"] / none if less else none / term["seconds"])
-    facts = {"config": settings_of(job, arguments), "steps": job.steps, "seconds": None}
+    facts = {"steps": job.steps, "seconds": None}
     return facts | {"measures": {"terms": terms}, "repeats": seconds}
 
 
@@ -195,60 +214,73 @@ def part(job: Job, arguments: Arguments, options: argparse.Namespace) -> dict[st
     """Seconds and share of each part of a step."""
     settings = settings_of(job, arguments)
     parts = step_parts(settings, load(job, options)[0], SHARE_REPEATS)
-    facts = {"config": settings, "steps": job.steps, "seconds": None}
-    return facts | {"measures": {"parts": parts}}
+    return {"steps": job.steps, "seconds": None, "measures": {"parts": parts}}
 
 
 MIXED = tuple(MIXTURES)
+OF_LSGAN = (settings_of, resolved_density)
 STUDIES: dict[str, Study] = {
     "systems": Study(
-        "Every system, on the same networks and data", SYSTEMS, settings_of, compare, MIXED
+        "Every system, on the same networks and data",
+        SYSTEMS,
+        *OF_LSGAN,
+        compare,
+        MIXED,
+        drawn=True,
     ),
     "variants": Study(
-        "The other forms that the papers print", VARIANTS, settings_of, compare, MIXED
+        "The other forms that the papers print", VARIANTS, *OF_LSGAN, compare, MIXED, drawn=True
     ),
     "classifiers": Study(
         "As a classifier: 100 labels, the rest of the training rows without",
         CLASSIFIERS,
         classifier_settings,
+        resolved_classifier,
         classify,
     ),
     "resilience": Study(
         "Batch norm removed from the generator; 1, 3, 5 steps of the loss network for each of G",
         RESILIENCE,
-        settings_of,
+        *OF_LSGAN,
         compare,
+        series="generator_gradient_norm",
     ),
     "least_squares": Study(
-        "Least Squares GAN without batch norm", LEAST_SQUARES, settings_of, compare
+        "Least Squares GAN without batch norm", LEAST_SQUARES, *OF_LSGAN, compare
     ),
     "beyond": Study(
-        "Generator losses beyond divergence minimization", BEYOND, settings_of, compare, MIXED
+        "Generator losses beyond divergence minimization",
+        BEYOND,
+        *OF_LSGAN,
+        compare,
+        MIXED,
+        drawn=True,
     ),
     "critics": Study(
         "The critic's output by the objective of Lipschitz GAN",
         CRITICS,
-        settings_of,
+        *OF_LSGAN,
         compare,
         MIXED,
+        series="generator",
     ),
     "generalisation": Study(
         "The critic on rows it was trained on, and on others",
         GENERALISATION,
-        settings_of,
+        *OF_LSGAN,
         generalise,
         MIXED,
     ),
     "consistency": Study(
         "A density on a line as lambda grows",
         CONSISTENCY,
-        settings_of,
+        *OF_LSGAN,
         consist,
         ("line",),
         images=False,
     ),
     "shares": Study(
-        "What penalties cost", {"hinge": {"objective": "hinge"}}, settings_of, share, MIXED
+        "What penalties cost", {"hinge": {"objective": "hinge"}}, *OF_LSGAN, share, MIXED
     ),
-    "parts": Study("Where the time of a step goes", PARTED, settings_of, part, MIXED),
+    "parts": Study("Where the time of a step goes", PARTED, *OF_LSGAN, part, MIXED),
 }

@@ -15,9 +15,24 @@ from typing import Any
 from jobs import ROOT
 from objective_figures import figures_of
 from objective_jobs import RESULTS, Job, comparable
+from objective_missing import not_run, outdated
 from objective_parts import PARTS
-from objective_rows import COST, Group, Result, Row, best_of, cost, spread, values
+from objective_rows import (
+    COST,
+    Group,
+    Result,
+    Row,
+    best_by,
+    best_of,
+    bound_of,
+    cost,
+    covers,
+    measures_of,
+    spread,
+    values,
+)
 from objective_studies import STUDIES
+from objective_targets import targets
 from tables import facts, table, write_page
 
 from clsgan.objectives import SYSTEMS, is_chi_squared
@@ -63,7 +78,7 @@ def check(groups: dict[Key, Group]) -> None:
             if any(comparable(result) != comparable(row[0]) for result in row):
                 raise ValueError(f"results of {key}, {name} had different settings")
             for setting, value in comparable(row[0]).items():
-                changed = setting in row[0]["arguments"]
+                changed = setting in row[0]["arguments"] or setting == "resolved"
                 if not changed and shared.setdefault(setting, value) != value:
                     raise ValueError(f"results of {key} had different settings: {setting}")
             for result in row:
@@ -74,28 +89,17 @@ def check(groups: dict[Key, Group]) -> None:
 
 def compared(group: Group) -> str:
     """One line a variant of a study whose runs are compared by their samples."""
-    columns: list[tuple[str, tuple[str, ...], bool, str]] = [("covered", ("modes",), False, ".1f")]
-    if any("good" in result["measures"] for row in group.values() for result in row):
-        columns.append(("good samples", ("good",), False, ".1%"))
-    if any(values(row, "frechet") for row in group.values()):
-        columns += [("Fréchet distance", ("frechet",), True, ".2f"), ("MRE", ("mre",), True, ".4f")]
-    best = [best_of(group, path, lower) for _, path, lower, _ in columns]
+    best = {measure: best_by(group, measure) for measure in measures_of(group)}
     lines = []
     for name, row in group.items():
         cells = [f"`{name}`{remark(row)}"]
-        for (_, path, _, form), names in zip(columns, best, strict=True):
-            text = spread(values(row, *path), form)
+        for measure, names in best.items():
+            text = spread(values(row, *measure.path), measure.form)
             cells.append(f"**{text}**" if name in names and text else text)
-        cells.append(every(row))
+        cells.append("yes" if covers(row) else "no")
         lines.append([*cells, *cost(row)])
-    heading = ["system", *(title for title, *_ in columns), "all in every seed", *COST]
+    heading = ["system", *(measure.what for measure in best), "all in every seed", *COST]
     return table(heading, lines)
-
-
-def every(row: Row) -> str:
-    """Whether every seed covered everything; a run that diverged did not."""
-    measures = [result["measures"] for result in row]
-    return "yes" if all(m and m["modes"] == m["n_modes"] for m in measures) else "no"
 
 
 def remark(row: Row) -> str:
@@ -125,7 +129,7 @@ def critics(group: Group) -> str:
 
 def drift_of(result: Result) -> float:
     """Standard deviation over the second half of a run of the critic's mean on generated rows."""
-    series = [record["generator"] for record in result["series"] if "generator" in record]
+    series = result["series"]["generator"]
     half = series[len(series) // 2 :]
     return stdev(half) if len(half) > 1 else 0.0
 
@@ -144,15 +148,16 @@ OF_ROWS = ("train", "held_out", "generated", "gap", "relative_gap")
 def consistent(group: Group) -> str:
     lines = [
         [name.replace("lambda", "λ"), spread(values(row, "distance"), ".3f"),
-         f"{min(values(row, 'bound')[0], 2):.3f}", kept_to(row), *cost(row)]
+         f"{min(bound_of(row[0]['arguments']), 2):.3f}", kept_to(row), *cost(row)]
         for name, row in group.items()
     ]  # fmt: skip
     return table(["", "∫\\|p_data − p_G\\|", "bound min(2, 2/λ)", "kept", *COST], lines)
 
 
 def kept_to(row: Row) -> str:
-    kept = [d <= b for d, b in zip(values(row, "distance"), values(row, "bound"), strict=True)]
-    return f"{sum(kept)} of {len(kept)}"
+    """Seeds that kept to the bound; one that diverged did not."""
+    bound = bound_of(row[0]["arguments"])
+    return f"{sum(distance <= bound for distance in values(row, 'distance'))} of {len(row)}"
 
 
 def shares(group: Group) -> str:
@@ -213,17 +218,22 @@ TABLES: dict[str, Callable[[Group], str]] = {
 
 
 def whole(results: Sequence[Result]) -> str:
-    """The tables of every study, each under its question, then the pictures."""
-    parts, study = [], ""
-    for key, group in groups_of(results).items():
-        if key[0] != study:
-            study = key[0]
-            parts.append(f"## {STUDIES[study].question}")
-        parts += [f"### `{key[1]}`, {key[2]}", TABLES.get(study, compared)(group)]
-    if parts:
-        parts += [yardsticks(results), facts([results])]
-        parts += [f"![{Path(path).stem}]({path})" for path in pictures(results)]
-    return "\n\n".join(part for part in parts if part) or "No result yet."
+    """Targets, then the tables of every study, each under its question, then the pictures."""
+    if not results:
+        return "No result yet."
+    groups = groups_of(results)
+    met = targets(groups)
+    parts = ["## Targets", met] if met else []
+    for study, asked in STUDIES.items():
+        parts.append(f"## {asked.question}")
+        for key, group in groups.items():
+            if key[0] == study:
+                made = TABLES.get(study, compared)(group)
+                parts += [f"### `{key[1]}`, {key[2]}", made, outdated(group)]
+        parts.append(not_run(study, results))
+    parts += [yardsticks(results), facts([results])]
+    parts += [f"![{Path(path).stem}]({path})" for path in pictures(results)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def yardsticks(results: Iterable[Result]) -> str:

@@ -22,6 +22,12 @@ MIXTURES: dict[str, Array] = {  # centres [K, 2]
 }
 
 
+def constants(data: str) -> dict[str, Any]:
+    """What the rows of a toy are drawn with, and its samples judged by."""
+    own = {"spread": SPREAD, "near": NEAR, "fair_share": FAIR_SHARE, "n_samples": N_SAMPLES}
+    return {"n_train": N_TRAIN} | (own if data in MIXTURES else {"bins": BINS})
+
+
 def mixture_rows(name: str, n: int = N_TRAIN) -> Array:
     """Rows [n, 2] of a mixture of equal Gaussians; the same for every seed of a run."""
     rng, centres = np.random.default_rng(0), MIXTURES[name]

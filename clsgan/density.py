@@ -53,9 +53,9 @@ class LSGAN(FittedNetworks, DensityMixin, BaseEstimator):
         The `options` of its row, such as ``{"cost": "elu"}`` of "ls_gan".
     margin_scale, margin_norm : float, {1, 2}, optional
         Of the margin of "ls_gan" and "gls_gan".
-    penalty, penalty_weight, one_sided, steepest_buffer, clip, spectral_norm, critic_steps
-        Lipschitz control, and steps of the loss network for each one of the generator; as in
-        `CLSGANClassifier`.
+    penalty, penalty_weight, one_sided, penalty_target, steepest_buffer : see `CLSGANClassifier`
+    clip, spectral_norm, critic_steps : see `CLSGANClassifier`
+        Lipschitz control, and steps of the loss network for each one of the generator.
     loss_network : str or nn.Module
         As in `CLSGANClassifier`; one output, the loss.
     loss_network_options : dict, optional
@@ -109,6 +109,7 @@ class LSGAN(FittedNetworks, DensityMixin, BaseEstimator):
         penalty: str | None = "auto",
         penalty_weight: float | None = None,
         one_sided: bool | None = None,
+        penalty_target: float | None = None,
         steepest_buffer: int = 0,
         clip: str | float | None = "auto",
         spectral_norm: bool = False,
@@ -151,6 +152,7 @@ class LSGAN(FittedNetworks, DensityMixin, BaseEstimator):
         self.penalty = penalty
         self.penalty_weight = penalty_weight
         self.one_sided = one_sided
+        self.penalty_target = penalty_target
         self.steepest_buffer = steepest_buffer
         self.clip = clip
         self.spectral_norm = spectral_norm

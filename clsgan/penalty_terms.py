@@ -93,7 +93,12 @@ def _at_interpolates(
 ) -> Tensor:
     real, fake, y = _matched(batch, fake)
     return gradient_penalty(
-        lambda x: scores(x, y), real, fake, generator, one_sided=settings.one_sided
+        lambda x: scores(x, y),
+        real,
+        fake,
+        generator,
+        one_sided=settings.one_sided,
+        target=settings.penalty_target,
     )
 
 

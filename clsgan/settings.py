@@ -57,7 +57,7 @@ class Settings:
     --------
     >>> from clsgan.objectives import OBJECTIVES
     >>> Settings(OBJECTIVES["paper"]).sizes(0.0, has_unlabeled=True, world_size=1)
-    BatchSizes(labeled=64, unlabeled=192, generated=64)
+    BatchSizes(labeled=64, unlabeled=192, generated=64, alone=False)
     """
 
     objective: Objective
@@ -103,7 +103,8 @@ class Settings:
             if unlabeled % (2 * world_size) == 0:  # all processes have as many
                 unlabeled //= 2
         parts = (rows - unlabeled, unlabeled, self.generated_batch_size)
-        return BatchSizes(*(part // world_size for part in parts), alone=halvings > 0)
+        labeled, unlabeled, generated = (part // world_size for part in parts)
+        return BatchSizes(labeled, unlabeled, generated, alone=halvings > 0)
 
     def check_shares(self, world_size: int, has_unlabeled: bool = False) -> None:
         """Refuse batches that so many processes cannot share alike, stream by stream."""

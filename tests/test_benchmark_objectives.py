@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from omegaconf import OmegaConf
 
-from clsgan import LSGAN, CLSGANClassifier
+from clsgan import LSGAN, CLSGANClassifier, density, estimator
 from clsgan.defaults import resolve_density_settings, resolve_settings
 from clsgan.inputs import InputSpec
 from clsgan.run_folder import read_json, write_json
@@ -20,6 +21,7 @@ from clsgan.run_folder import read_json, write_json
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PAGE = "before\n<!-- objectives:begin -->\n<!-- objectives:end -->\nafter\n"
 NAMES = ("jobs", "images", "toys", "classifiers", "parts", "studies", "tables", "figures")
+NAMES += ("missing", "settings", "targets", "variants")
 
 
 @pytest.fixture(scope="module")
@@ -139,25 +141,85 @@ def test_a_job_on_a_toy_says_all_that_a_reader_needs(work: Any) -> None:
     result = work("systems", "ring8", "gls_gan")
     assert {"commit", "versions", "machine", "date", "load_before", "config"} <= result.keys()
     assert result["config"]["objective"] == "gls_gan" and result["steps"] == 6
-    assert result["measures"]["n_modes"] == 8 and len(result["samples"][0]) == 2
+    assert result["config"]["toy"]["spread"] == 0.2
+    assert result["measures"]["n_modes"] == 8 and len(result["samples"]) == 800
     assert {"real_mean", "real_std"} == result["measures"]["critic"].keys()
-    assert result["series"][-1]["step"] == 6
+
+
+@pytest.mark.usefixtures("small")
+def test_series_and_samples_are_kept_where_they_are_used(work: Any, parts: Any) -> None:
+    first, second = (work("systems", "ring8", "hinge", seed=seed) for seed in (0, 1))
+    assert "samples" in first and "samples" not in second
+    assert "series" not in first
+    critic = work("critics", "ring8", "lipschitz_gan_x", steps=60)
+    assert "samples" not in critic
+    assert critic["series"].keys() == {"step", "generator"}
+    assert critic["series"]["step"] == [25, 50, 60] and len(critic["series"]["generator"]) == 3
+
+
+def test_a_series_has_every_so_many_lines_of_those_with_its_term(parts: Any) -> None:
+    history = [
+        {"step": n, "critic": 1.0} | ({"generator": -n} if n % 2 else {}) for n in range(900)
+    ]
+    kept = parts.studies.series_of(history, "generator")
+    assert kept["step"] == list(range(1, 900, 6)) and kept["generator"] == [
+        -n for n in kept["step"]
+    ]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("study", "data", "variant"),
+    [
+        ("systems", "ring8", "wgan_gp"),
+        ("consistency", "line", "lambda=4"),
+        ("resilience", "digits", "ls_gan_weight_decay-none-3"),
+        ("classifiers", "digits", "gls_cls_gan"),
+    ],
+)
+def test_a_result_says_what_settings_the_loop_had(
+    study: str, data: str, variant: str, work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had: list[Any] = []
+    for module, name in ((density, "resolve_density_settings"), (estimator, "resolve_settings")):
+        monkeypatch.setattr(module, name, spy_on(getattr(module, name), had))
+    resolved = work(study, data, variant, steps=2)["config"]["resolved"]
+    assert resolved == json.loads(json.dumps(parts.settings.plain(had[0])))
+    assert resolved["objective"]["cost"] and resolved["penalty_weight"] == had[0].penalty_weight
+
+
+def spy_on(function: Any, given: list[Any]) -> Any:
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        given.append(function(*args, **kwargs))
+        return given[-1]
+
+    return spy
 
 
 @pytest.mark.usefixtures("small")
 def test_a_job_on_images_is_measured_with_one_named_extractor(
-    work: Any, parts: Any, tmp_path: Path
+    work: Any, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    used_noise: list[str] = []
+    search = parts.images.minimum_reconstruction_error
+
+    def spy(*args: Any, noise: str, **kwargs: Any) -> Any:
+        used_noise.append(noise)
+        return search(*args, noise=noise, **kwargs)
+
+    monkeypatch.setattr(parts.images, "minimum_reconstruction_error", spy)
     first = work("resilience", "digits", "ls_gan-none-1", steps=2)
     (folder,) = (tmp_path / "ex").iterdir()
+    monkeypatch.setitem(parts.studies.IMAGES, "noise", "uniform")
     second = work("systems", "digits", "hinge", steps=2)
+    assert used_noise == ["normal", "uniform"]
     used = [result["measures"]["extractor"] for result in (first, second)]
     assert used[0] == used[1] and used[0]["name"] == folder.name and len(used[0]["sha256"]) == 64
     measures = first["measures"]
     assert measures["frechet"] > 0 and measures["mre"] > 0 and measures["n_modes"] == 10
     assert sum(measures["class_shares"]) == pytest.approx(1, abs=0.01)
-    assert first["series"][-1]["generator_gradient_norm"] > 0
-    pictures = parts.studies.unpacked(first["samples"])
+    assert first["series"]["generator_gradient_norm"][-1] > 0
+    pictures = parts.studies.unpacked(second["samples"])
     assert pictures.shape == (20, 8, 8) and pictures.dtype == np.uint8
 
 
@@ -194,7 +256,7 @@ def test_a_classifier_is_tested_on_rows_that_it_was_not_trained_on(
     assert first == second and first["n_labeled"] + first["n_unlabeled"] == len(data.x_train)
     rows = [result | {"job": parts.jobs.Job(**result["job"])} for result in results]
     text = parts.tables.whole(rows)
-    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    line = lines_of(text)
     assert list(line) == ["supervised", "wgan_gp"] and text.count("**") == 2
     assert f"{results[1]['measures']['error']:.2%}" in line["wgan_gp"]
     rows[1]["split"] = rows[1]["split"] | {"hash": "other"}
@@ -254,6 +316,21 @@ def test_a_run_that_diverges_is_a_result(
     assert "| no | 1 | 1 |" in parts.tables.whole(row)
 
 
+def test_a_lambda_of_which_every_seed_diverged_has_its_line_and_no_point(
+    work: Any, parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = work("consistency", "line", "lambda=4", steps=30)
+    monkeypatch.setattr(parts.studies, "TOY", parts.studies.TOY | {"learning_rate": 1e25})
+    bad = work("consistency", "line", "lambda=8", steps=30)
+    assert "at step" in bad["diverged"] and bad["measures"] == {}
+    bad["config"] = good["config"]
+    rows = [result | {"job": parts.jobs.Job(**result["job"])} for result in (good, bad)]
+    text = parts.tables.whole(rows)
+    assert "| λ=8 |  | 0.250 | 0 of 1 | 1 | 1 |" in text
+    (draw,) = parts.tables.pictures(rows).values()
+    assert draw().startswith(b"\x89PNG")
+
+
 def test_the_plan_is_valid_fits_in_its_time_and_starts_with_the_toys(
     parts: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -275,7 +352,7 @@ def test_a_job_that_is_done_is_not_run_again_unless_its_arguments_changed(
     parts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = parts.jobs.Job("systems", "ring8", "hinge", 0, 5)
-    config = parts.studies.settings_of(job, {"objective": "hinge"})
+    config = parts.jobs.config_of(job, parts.studies.STUDIES)
     done = {"arguments": {"objective": "hinge"}, "config": config}
     write_json(tmp_path / f"{job.name}.json", done)
     given = ["--study", "systems", "--variants", "hinge", "--steps", "5", "--out", str(tmp_path)]
@@ -285,7 +362,13 @@ def test_a_job_that_is_done_is_not_run_again_unless_its_arguments_changed(
     write_json(tmp_path / f"{job.name}.json", done | {"config": config | budget})
     parts.script.main([*given, "--list"])
     assert capsys.readouterr().out.startswith("0 to run")
-    other = {"arguments": {"objective": "wgan"}}, {"config": config | {"batch_size": 32}}
+    before = {key: value for key, value in config["resolved"].items() if key != "log_gradients"}
+    write_json(tmp_path / f"{job.name}.json", done | {"config": config | {"resolved": before}})
+    parts.script.main([*given, "--list"])
+    assert capsys.readouterr().out.startswith("0 to run")
+    other = [{"arguments": {"objective": "wgan"}}, {"config": config | {"batch_size": 32}}]
+    other += [{"config": config | {"resolved": config["resolved"] | {"average_decay": 0.9}}}]
+    other += [{"config": config | {"toy": config["toy"] | {"spread": 0.1}}}]
     for changed in other:
         write_json(tmp_path / f"{job.name}.json", done | changed)
         parts.script.main([*given, "--list"])
@@ -313,28 +396,90 @@ def fake(parts: Any, variant: str, seed: int, **measures: Any) -> dict[str, Any]
     job = parts.jobs.Job("systems", "ring8", variant, seed, 5)
     return {
         "job": job, "arguments": dict(parts.studies.SYSTEMS[variant]), "measures": measures,
-        "seconds": 2.0, "steps": 5, "commit": "abc", "dirty": False, "samples": [[0.0, 1.0]],
+        "seconds": 2.0, "steps": 5, "commit": "abc", "dirty": False, "samples": [0.0, 1.0],
         "versions": {"torch": "2", "scikit-learn": "1"},
         "machine": {"processor": "a", "cores": 1, "precision": "32"},
     }  # fmt: skip
 
 
+def lines_of(text: str) -> dict[str, str]:
+    """Lines of tables by the name that they begin with."""
+    return {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+
+
 def test_the_table_marks_the_best_and_what_is_within_its_spread(parts: Any) -> None:
-    good = {"ls_gan": (0.8, 0.9), "hinge": (0.81, 0.81), "wgan": (0.3, 0.3)}
+    good = {"ls_gan": (0.8, 0.9), "hinge": (0.96, 0.97), "wgan": (0.3, 0.3), "beyond": (0.8, 0.8)}
     results = [
         fake(parts, name, seed, modes=8 - seed * (name == "hinge"), n_modes=8, good=value)
         for name, pair in good.items()
         for seed, value in enumerate(pair)
     ]
     text = parts.tables.whole(results)
-    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    line = lines_of(text)
     assert "**85.0% ± 7.1%** | yes | 2 |" in line["ls_gan"]
-    assert "**81.0% ± 0.0%** | no | 2 |" in line["hinge"]
+    assert "| 96.5% ± 0.7% | no | 2 |" in line["hinge"], "it leaves out a mode"
+    assert "| **80.0% ± 0.0%** | yes | 2 |" in line["beyond"]
     assert "| 30.0% ± 0.0% | yes |" in line["wgan"]
-    assert list(line) == ["ls_gan", "wgan", "hinge"]
+    assert list(line) == ["ls_gan", "wgan", "beyond", "hinge"]
     results[0]["arguments"] = {"objective": "wgan"}
     with pytest.raises(ValueError, match="different arguments"):
         parts.tables.whole(results)
+
+
+def test_targets_are_met_by_what_the_results_say(parts: Any) -> None:
+    def met(good: dict[str, float], short: str = "") -> list[str]:
+        rows = [
+            fake(parts, name, seed, modes=8 - (name == short) * seed, n_modes=8, good=value)
+            for name, value in good.items()
+            for seed in (0, 1)
+        ]
+        text = parts.targets.targets(parts.tables.groups_of(rows))
+        return [line.split(" | ")[2].removesuffix(" |") for line in text.splitlines()[2:]]
+
+    three = {"ls_gan": 0.9, "gls_gan": 0.5, "lipschitz_gan": 0.6}
+    assert met(three) == ["yes", "yes: `ls_gan`, `gls_gan`", "yes: `ls_gan`"]
+    behind = three | {"hinge": 0.95}
+    assert met(behind) == ["yes", "yes: `ls_gan`, `gls_gan`", "no: `hinge`"]
+    assert met(behind, "hinge")[2] == "yes: `ls_gan`"
+    assert met(three, "gls_gan")[:2] == ["no: not `gls_gan`", "yes: `ls_gan`"]
+    assert met({"ls_gan": 0.9, "gls_gan": 0.5})[0] == "no: not `lipschitz_gan`"
+
+
+def test_the_page_says_what_was_not_run_and_what_would_come_out_otherwise(parts: Any) -> None:
+    studies = parts.studies.STUDIES
+    jobs = [
+        parts.jobs.Job("critics", "ring8", name, 7, 4000) for name in ("wgan_gp", "lipschitz_gan_x")
+    ]
+    rows = [
+        fake(parts, "wgan_gp", 0, critic={"real_mean": 0.0, "real_std": 1.0})
+        | {"job": job, "config": parts.jobs.config_of(job, studies)}
+        | {"arguments": parts.jobs.arguments_of(job, studies)}
+        | {"series": {"step": [1, 2, 3], "generator": [0.0, 1.0, 2.0]}}
+        for job in jobs
+    ]
+    rows[1]["config"]["resolved"]["average_decay"] = 0.5
+    text = parts.tables.whole(rows)
+    lacking = ", ".join(f"`lipschitz_gan_{phi}`" for phi in ("exp", "log_sigmoid", "sqrt"))
+    assert f"Not run yet: `ring8`, 4000steps ({lacking})." in text
+    assert "## A density on a line as lambda grows\n\nNot run yet: `line`, 4000steps." in text
+    assert "With other settings than a run would have now: `lipschitz_gan_x`." in text
+
+
+def test_lines_are_dashed_by_the_norm_whatever_there_is(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    plot = Axes.plot
+
+    def spy(self: Any, x: Any, y: Any, style: str, *, label: str, lw: int) -> Any:
+        drawn.append((label, style))
+        return plot(self, x, y, style, label=label, lw=lw)
+
+    monkeypatch.setattr(Axes, "plot", spy)
+    line = {"step": [1.0, 2.0], "generator_gradient_norm": [1.0, 2.0]}
+    names = ("ls_gan-norm-1", "ls_gan-none-1", "ls_gan_weight_decay-none-5", "gls_gan-norm-3")
+    parts.figures.series({name: [{"series": line}] for name in names}, "generator_gradient_norm")
+    assert drawn == [("norm-1", "-"), ("none-1", "--"), ("none-5", "--"), ("norm-3", "-")]
 
 
 def test_a_seed_that_diverged_counts_as_nothing_and_is_never_the_best(parts: Any) -> None:
@@ -345,7 +490,7 @@ def test_a_seed_that_diverged_counts_as_nothing_and_is_never_the_best(parts: Any
     ]
     results[1] |= {"diverged": "at step 3", "measures": {}, "steps": None, "seconds": None}
     text = parts.tables.whole(results)
-    line = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    line = lines_of(text)
     assert "| 4.0 ± 5.7 | 45.0% ± 63.6% | no | 2 | 1 |" in line["ls_gan"]
     assert "**8.0 ± 0.0** | **40.0% ± 0.0%**" in line["hinge"]
 

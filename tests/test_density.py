@@ -10,7 +10,16 @@ import torch
 from clsgan import LSGAN, CLSGANClassifier
 from clsgan.defaults import resolve_density_settings
 from clsgan.inputs import InputSpec
-from clsgan.objectives import BEYOND_KINDS, DISTANCES, SYSTEMS, SystemRow, build_system
+from clsgan.lipschitz import gradient_norms
+from clsgan.objectives import (
+    BEYOND_KINDS,
+    DISTANCES,
+    SYSTEMS,
+    SystemRow,
+    build_system,
+    loss_sensitive_rows,
+    pixel_margin,
+)
 
 CENTRES = 2 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
 OPTIONS = [
@@ -123,6 +132,37 @@ def test_loss_sensitive_systems_come_with_control_that_can_be_left_out(name):
     assert not settings(objective="wgan_gp").one_sided
 
 
+def test_the_target_of_the_penalty_is_one_if_not_given():
+    for name in ("ls_gan", "wgan_gp", "lipschitz_gan"):
+        assert settings(objective=name).penalty_target == 1
+    assert settings(penalty_target=3).penalty_target == 3
+
+
+def test_more_pairs_keep_the_margin_where_losses_may_be_as_steep_as_it(gaussians, monkeypatch):
+    """With slopes of up to 1 free, no loss can follow a margin that grows by 1.2 to 1.7 a unit."""
+    shares = []
+
+    def spy(a):
+        shares.append(float((a > 0).float().mean()))
+        return torch.relu(a)
+
+    monkeypatch.setattr(loss_sensitive_rows, "hinge_cost", spy)
+    for target in (None, 2.4576 / 2**0.5):
+        LSGAN(penalty_target=target, **SMALL | {"max_steps": 300}).fit(gaussians)
+    unit, steep = np.mean(shares[100:300]), np.mean(shares[-200:])
+    assert 0.1 < steep < 0.97 < unit
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_a_margin_is_at_most_its_scale_over_the_root_of_the_inputs_steep(norm):
+    rows = torch.randn(500, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows[0] = 0.7  # all differences alike
+    margins = pixel_margin(rows, torch.zeros_like(rows), 2.4576, norm)
+    found, most = margins / rows.flatten(1).norm(dim=1), 2.4576 / 12**0.5
+    assert float(found.max()) == pytest.approx(most) == float(found[0])
+    assert (float(found.min()) < 0.9 * most) == (norm == 1)
+
+
 @pytest.mark.parametrize("critic", ["bce", "least_squares", "wasserstein", "hinge"])
 def test_every_possible_pair_beyond_divergence_trains(critic, gaussians):
     trained = 0
@@ -211,6 +251,15 @@ def test_a_heavy_penalty_makes_the_critic_flat(penalty, gaussians):
     assert "penalty" in model.history_[-1]
 
 
+@pytest.mark.parametrize("target", [0.3, 1.5])
+def test_gradients_are_brought_to_the_target_of_the_penalty(target, gaussians):
+    control = {"penalty": "gp", "penalty_target": target, "penalty_weight": 100.0}
+    model = LSGAN("hinge", **SMALL | {"max_steps": 120, "average_decay": 0.0} | control)
+    x = torch.from_numpy(model.fit(gaussians).units_.standardise(gaussians[:200]))
+    norms = gradient_norms(model.loss_network_, x)
+    assert float(norms.detach().mean()) == pytest.approx(target, rel=0.2)
+
+
 def test_clipping_and_spectral_norm_bound_the_weights(gaussians):
     clipped = LSGAN("wgan", clip=0.02, average_decay=0.0, **SMALL).fit(gaussians)
     assert (
@@ -285,6 +334,9 @@ def test_norms_can_be_left_out(digits):
         ({"objective": "least_squares", "objective_options": {"a": 1.0}}, "b is above a"),
         ({"penalty": "pg"}, "penalty='pg' is not known"),
         ({"penalty": "max", "one_sided": True}, "one_sided=True is of penalty='gp'"),
+        ({"penalty": "max", "penalty_target": 2.0}, "penalty_target=2.0 is of penalty='gp'"),
+        ({"objective": "hinge", "penalty_target": 2.0}, "is of penalty='gp'; got None"),
+        ({"penalty_target": -1.0}, "penalty_target=-1.0 is not valid; it is None or >= 0"),
         ({"objective": "wgan", "margin_scale": 2.0}, "has no use for margin_scale"),
         ({"clip": -1.0}, "clip=-1.0 is not valid"),
         ({"critic_steps": 1.5}, "critic_steps=1.5 is not valid"),

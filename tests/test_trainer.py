@@ -5,13 +5,18 @@ import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
+import loop_runs
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from loop_runs import changed, draw, loss_step, snapshot
 
 from clsgan import penalty_terms, trainer
+from clsgan.devices import make_fabric
 from clsgan.freezing import frozen_statistics
 from clsgan.networks import level_of
 from clsgan.runlog import RunLog
@@ -437,6 +442,35 @@ def test_dropout_is_seeded_too(tiny, digits):
 def test_global_random_states_stay(tiny, digits, global_randomness_untouched):
     model = tiny(augment="strong").fit(digits.x_lab, digits.y_lab, digits.x_unl)
     model.predict(digits.x_test)
+
+
+# fp16
+
+
+def in_half_precision():
+    """fp16 with a loss scale, on a CPU."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    return Fabric(accelerator="cpu", plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+
+
+def test_the_loss_scale_of_fp16_is_neither_logged_nor_taken_out_twice(make_run, monkeypatch):
+    moved, norms = [], []
+    for fabric in (make_fabric("cpu", "32-true"), in_half_precision()):
+        monkeypatch.setattr(loop_runs, "make_fabric", lambda *given, fabric=fabric: fabric)
+        run = make_run()
+        run.settings = replace(run.settings, log_gradients=True)
+        batch, generated = draw(run)
+        network = run.state.loss_network.module
+        before = snapshot(network)
+        loss_step(run, batch, generated)
+        assert "head.level.hidden.weight" in changed(before, network)
+        after = network.state_dict()
+        steps = [(after[n] - before[n]).norm() for n, _ in network.named_parameters()]
+        moved.append(float(torch.stack(steps).norm()))
+        terms = update_generator(run.fabric, run.state, run.streams, batch, generated, run.settings)
+        norms.append(float(terms["generator_gradient_norm"]))
+    assert moved[1] == pytest.approx(moved[0], rel=0.1)
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
 
 # Two processes

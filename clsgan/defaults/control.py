@@ -39,7 +39,8 @@ def resolve_control(
     --------
     >>> from clsgan.objectives import build_objective
     >>> params = {"penalty": "auto", "penalty_weight": None, "one_sided": None, "clip": "auto",
-    ...           "steepest_buffer": 0, "spectral_norm": False, "critic_steps": None}
+    ...           "penalty_target": None, "steepest_buffer": 0, "spectral_norm": False,
+    ...           "critic_steps": None}
     >>> resolve_control(params, build_objective("lipschitz_gan"), True)["penalty"]
     'max'
     """
@@ -66,7 +67,9 @@ def resolve_control(
         control["penalty_weight"] = kept.get("penalty_weight", default)
     if control["one_sided"] is None:
         control["one_sided"] = kept.get("one_sided", False)
-    _check_control(control)
+    _check_control(control, params["penalty_target"])
+    target = params["penalty_target"]
+    control["penalty_target"] = 1.0 if target is None else float(target)
     if not has_generator and (objective.system is not None or penalty in ("gp", "max")):
         raise ValueError(
             "without generated rows (generator=None, generated_batch_size=0) neither a system "
@@ -75,7 +78,7 @@ def resolve_control(
     return control
 
 
-def _check_control(control: Mapping[str, Any]) -> None:
+def _check_control(control: Mapping[str, Any], target: Any) -> None:
     steps, buffer, clip = (control[key] for key in ("critic_steps", "steepest_buffer", "clip"))
     if not isinstance(steps, Integral) or steps < 1:
         raise ValueError(f"critic_steps={steps!r} is not valid; it is a whole number >= 1")
@@ -85,6 +88,12 @@ def _check_control(control: Mapping[str, Any]) -> None:
         raise ValueError(f"penalty_weight={control['penalty_weight']!r} is not valid; it is >= 0")
     if clip is not None and (not is_within(clip, 0, math.inf) or clip == 0):
         raise ValueError(f"clip={clip!r} is not valid; it is 'auto', None or a number above 0")
+    if target is not None and not is_within(target, 0, math.inf):
+        raise ValueError(f"penalty_target={target!r} is not valid; it is None or >= 0")
+    if target is not None and control["penalty"] != "gp":
+        raise ValueError(
+            f"penalty_target={target!r} is of penalty='gp'; got {control['penalty']!r}"
+        )
     for name, its in (("one_sided", "gp"), ("steepest_buffer", "max")):
         if control[name] and control["penalty"] != its:
             raise ValueError(
