@@ -55,19 +55,30 @@ def make_memmap(folder: Path, size: int) -> Path:
 
 
 def make_shards(folder: Path, size: int) -> Path:
+    """Shards of one content: what is read of them is what counts, and they are written quickly."""
     encoded = []
     for image in some_images(DISTINCT, 1):
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "PNG")
         encoded.append(buffer.getvalue())
-    for start in range(0, size, SHARD_IMAGES):
-        with tarfile.open(folder / f"shard-{start // SHARD_IMAGES:06d}.tar", "w") as tar:
-            for i in range(start, min(start + SHARD_IMAGES, size)):
-                entry = tarfile.TarInfo(f"{i:09d}.png")
-                content = encoded[i % DISTINCT]
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
+    whole = shard_of(encoded, min(size, SHARD_IMAGES))
+    for i in range(size // SHARD_IMAGES):
+        (folder / f"shard-{i:06d}.tar").write_bytes(whole)
+    if size % SHARD_IMAGES:
+        last = shard_of(encoded, size % SHARD_IMAGES)
+        (folder / f"shard-{size // SHARD_IMAGES:06d}.tar").write_bytes(last)
     return folder
+
+
+def shard_of(encoded: Sequence[bytes], count: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for i in range(count):
+            content = encoded[i % len(encoded)]
+            entry = tarfile.TarInfo(f"{i:09d}.png")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 KINDS: dict[str, Callable[[Path, int], Path]] = {"memmap": make_memmap, "shards": make_shards}

@@ -5,12 +5,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clsgan.choices import one_of
+from clsgan.threads import share_rounding
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -112,7 +113,7 @@ def choose_device(accelerator: str) -> str:
 
 
 def make_fabric(device_type: str, precision: str) -> "Fabric":
-    """Lightning Fabric on one device, or on those that a launcher such as torchrun has prepared.
+    """Lightning Fabric on one device, or on those that torchrun or `fabric run` has prepared.
 
     Parameters
     ----------
@@ -133,26 +134,30 @@ def make_fabric(device_type: str, precision: str) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    where: dict[str, Any] = {"devices": 1}
+    if world_size > 1:
+        where = {"devices": local, "num_nodes": world_size // local}
+        where["strategy"] = DDPStrategy(**_own_buffers())
+    with _quiet_and_free():
+        fabric = Fabric(accelerator=device_type, precision=precision, **where)  # type: ignore[arg-type]
+        fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _quiet_and_free() -> Iterator[None]:
+    """Without what Fabric tells at every fit, and what `fabric run` left to override `fit` with."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it would announce the precision at every fit
+    left = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
+    logger.setLevel(logging.ERROR)
     try:
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if world_size > 1:
-            fabric = Fabric(
-                accelerator=device_type,
-                devices=local,
-                num_nodes=world_size // local,
-                strategy=DDPStrategy(**_own_buffers()),
-                precision=precision,  # type: ignore[arg-type]
-            )
-        else:
-            fabric = Fabric(accelerator=device_type, devices=1, precision=precision)  # type: ignore[arg-type]
-        fabric.launch()
+        yield
     finally:
         logger.setLevel(level)
-    return fabric
+        os.environ.update(left)
 
 
 def _own_buffers() -> dict[str, Any]:
@@ -183,8 +188,36 @@ def autocast_for(precision: str, device_type: str) -> Callable[[], AbstractConte
     False
     """
     if precision not in AUTOCAST_TYPES:
-        return nullcontext
-    return lambda: torch.autocast(device_type, AUTOCAST_TYPES[precision])
+        return without_autocast
+    return lambda: _autocast(device_type, AUTOCAST_TYPES[precision])
+
+
+@contextmanager
+def _autocast(device_type: str, dtype: torch.dtype) -> Iterator[None]:
+    with without_autocast(), torch.autocast(device_type, dtype):
+        yield
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Calculate in the types that tensors have, whatever autocast the program around has on.
+
+    Examples
+    --------
+    >>> with torch.autocast("cpu", torch.bfloat16), without_autocast():
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
+    inside = torch.autocast_increment_nesting() > 1
+    torch.autocast_decrement_nesting()
+    with ExitStack() as stack:
+        if inside:
+            others = [kind for kind in ("cuda", "mps") if torch.is_autocast_enabled(kind)]
+            for kind in ("cpu", *others):
+                # weights that were cast are kept until the outermost autocast ends: training
+                # would go on with old ones
+                stack.enter_context(torch.autocast(kind, enabled=False, cache_enabled=False))
+        yield
 
 
 @contextmanager
@@ -226,7 +259,7 @@ _GLOBAL_STATE = threading.RLock()
 
 @contextmanager
 def own_modes() -> Iterator[None]:
-    """Train in float32 and with gradients whatever the program around has set, and leave it so.
+    """Train in float32, without autocast and with gradients, whatever the program around has set.
 
     `torch.set_default_dtype` is for all threads of a program; use it inside `seeded`, which lets
     one of them in at a time.
@@ -240,7 +273,7 @@ def own_modes() -> Iterator[None]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), without_autocast():
             yield
     finally:
         torch.set_default_dtype(default)
@@ -250,8 +283,9 @@ def own_modes() -> Iterator[None]:
 def flushed_denormals() -> Iterator[None]:
     """Treat denormal numbers as zero while a block runs: CPUs multiply them very slowly.
 
-    torch sets this for the calling thread. Its worker threads keep what that thread had when they
-    were started, so those started by the block go on flushing after it.
+    In the calling thread and in torch's worker threads (`clsgan.threads.share_rounding`), which
+    afterwards do what the calling thread does. Without a way into the workers they keep what the
+    thread that started them had.
 
     Examples
     --------
@@ -261,7 +295,9 @@ def flushed_denormals() -> Iterator[None]:
     """
     was_on = float(torch.tensor(1e-39) * 1) == 0.0
     torch.set_flush_denormal(True)
+    share_rounding()
     try:
         yield
     finally:
         torch.set_flush_denormal(was_on)
+        share_rounding()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clsgan.devices import without_autocast
 from clsgan.networks import level_of
 
 CHUNK = 128
@@ -209,7 +210,7 @@ def generate_arrays(
     array([0., 1., 2.], dtype=float32)
     """
     generator.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), without_autocast():
         parts = [
             generator(noise[i : i + CHUNK].to(device), codes[i : i + CHUNK].to(device))
             for i in range(0, len(noise), CHUNK)

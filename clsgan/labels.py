@@ -76,6 +76,11 @@ def label_array(labels: Any) -> Any:
     array [N] or what was given
         Of objects where strings and other things are mixed.
 
+    Raises
+    ------
+    ValueError
+        If entries are sequences of several lengths.
+
     Examples
     --------
     >>> label_array(["cat", float("nan")])
@@ -84,7 +89,10 @@ def label_array(labels: Any) -> Any:
     if not isinstance(labels, list | tuple):
         return labels
     strings = {isinstance(label, str) for label in labels}
-    return np.array(labels, dtype=object) if len(strings) == 2 else np.asarray(labels)
+    try:
+        return np.array(labels, dtype=object) if len(strings) == 2 else np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(f"y must be one label a row, and makes no array: {error}") from error
 
 
 def marks_unlabeled(y: Array, minus_one: str) -> bool:

@@ -2,13 +2,15 @@
 
 import json
 import os
-import shutil
-import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from clsgan.replaced_folder import left_over, put_back, written_aside
+from clsgan.tensor_files import packed, sync, write_tensors
 
 FORMAT = 1
 TENSORS = "model.safetensors"
@@ -24,7 +26,8 @@ def write_model(
 ) -> Path:
     """Write a model folder whole or not at all.
 
-    It is written aside, in the same parent folder, and renamed.
+    It is written aside, in the same parent folder, and renamed. Where a process was killed while
+    it replaced the folder, the model before comes back first.
 
     Parameters
     ----------
@@ -45,37 +48,39 @@ def write_model(
         If the folder exists and is not empty, and is no model folder or `overwrite` is False.
     ValueError
         If the document is larger than `read_model` takes, 16 MiB.
+    OSError
+        If it cannot be written; a model that is there stays as it is.
 
     Examples
     --------
+    >>> import tempfile
     >>> import torch
     >>> with tempfile.TemporaryDirectory() as here:
     ...     folder = write_model(f"{here}/model", {"a": torch.ones(1)}, {"kind": "test"})
     ...     sorted(path.name for path in folder.iterdir())
     ['model.json', 'model.safetensors']
     """
-    from safetensors.torch import save_file
-
     target = Path(folder)
-    _check_target(target, overwrite)
     text = _document_text(document)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    put_back(target)
+    _check_target(target, overwrite)
     try:
-        packed = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        save_file(packed, aside / TENSORS)
-        (aside / DOCUMENT).write_text(text, encoding="utf-8")
-        for name in (TENSORS, DOCUMENT):
-            _sync(aside / name)
-        aside.chmod(0o755)
-        _swap(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(target) as aside:
+            write_tensors(aside / TENSORS, packed(tensors))
+            (aside / DOCUMENT).write_text(text, encoding="utf-8")
+            sync(aside / DOCUMENT)
+    except OSError as error:
+        kept = "; the model that was there stays" if (target / DOCUMENT).exists() else ""
+        raise OSError(f"the model cannot be written to {target}: {error}{kept}") from error
     return target
 
 
 def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a model folder; nothing in it is executed.
+
+    Where a process was killed while it replaced the folder, the model before is read, with a
+    warning.
 
     Parameters
     ----------
@@ -102,9 +107,7 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    source = Path(folder)
-    if not source.is_dir():
-        raise FileNotFoundError(f"no model folder at {source}")
+    source = _present(Path(folder))
     for name in (DOCUMENT, TENSORS):
         if not (source / name).is_file():
             raise FileNotFoundError(f"{source} is not a whole model folder: {name} is missing")
@@ -115,6 +118,21 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         return load_file(source / TENSORS), document
     except SafetensorError as error:
         raise ValueError(f"{source / TENSORS} is truncated or corrupt: {error}") from error
+
+
+def _present(folder: Path) -> Path:
+    """The folder, or the one that was moved away to be replaced."""
+    if folder.is_dir():
+        return folder
+    moved = left_over(folder)
+    if moved is None:
+        raise FileNotFoundError(f"no model folder at {folder}")
+    warnings.warn(
+        f"{folder} was to be replaced, and that did not end: the model before is read, which lies "
+        f"in {moved} until the next save to {folder.name}",
+        stacklevel=4,
+    )
+    return moved
 
 
 def _document_text(document: Mapping[str, Any]) -> str:
@@ -163,25 +181,3 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     reason = "pass overwrite=True to replace it" if DOCUMENT in present else "give another folder"
     raise FileExistsError(f"{target} exists and is not empty; {reason}")
-
-
-def _swap(aside: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one, which goes last."""
-    old = None
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-        target.rename(old / target.name)
-    try:
-        aside.rename(target)
-    except OSError:
-        if old is not None:
-            (old / target.name).rename(target)
-        raise
-    finally:
-        if old is not None and target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

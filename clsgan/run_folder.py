@@ -7,7 +7,10 @@ import io
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,11 @@ CONFIG, RESULTS, MODEL = "config.yaml", "results.json", "model"
 LABELS, PREDICTIONS = "labels.npz", "test_predictions.npz"
 POOL_INDEX = "unlabeled.index"
 NUMBERS = re.compile(r"\[\n\s+([-+.,\deE\s]+?)\n\s*\]")  # a list of numbers, spread over lines
+MOST_SMALL, MOST_PACKED = 64 * 2**20, 100  # bytes; times the size on disk
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 SAMPLES, CONFUSION = "samples.png", "confusion.png"
 
 
@@ -83,6 +91,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     ------
     FileNotFoundError
         There is no folder to write it into.
+    OSError
+        It cannot be written; what was there stays.
 
     Examples
     --------
@@ -98,6 +108,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -200,7 +212,7 @@ def read_json(path: Path) -> dict[str, Any]:
     FileNotFoundError
         It is not there.
     ValueError
-        It is not JSON.
+        It is not JSON, or a link.
 
     Examples
     --------
@@ -228,14 +240,22 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     ------
     FileNotFoundError
         It is not there.
+    ValueError
+        It is truncated or corrupt, a link, or declares far more than its size on disk.
 
     Examples
     --------
     See `write_arrays`.
     """
     _check_is_there(path)
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_declared(file, path.stat().st_size)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    # what zipfile, zlib and numpy raise for bytes that are not theirs
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is truncated or corrupt: {error}") from error
 
 
 def discard_unstarted(folder: Path, made: Sequence[Path]) -> None:
@@ -286,7 +306,29 @@ def _absent(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
+def _check_declared(file: zipfile.ZipFile, size: int) -> None:
+    """Refuse arrays that would take far more memory than what the file holds of them.
+
+    The names and predictions of a run shrink to a hundredth at the least, if they are not small.
+    """
+    most = max(MOST_SMALL, MOST_PACKED * size)
+    whole = sum(member.file_size for member in file.infolist())
+    if whole > most:
+        raise ValueError(f"it declares {whole} bytes where {most} are due")
+    for member in file.infolist():
+        with file.open(member) as content:
+            version = np.lib.format.read_magic(content)
+            read = HEADERS.get(version)
+            if read is None:
+                raise ValueError(f"{member.filename} has format {version}, which is not known")
+            shape, _, dtype = read(content)
+        if prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} declares more than it holds: {shape} of {dtype}")
+
+
 def _check_is_there(path: Path) -> None:
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; a run folder holds its files itself")
     if not path.exists():
         raise FileNotFoundError(
             f"{path.parent} holds no {path.name}: it is no run folder, or its run did not finish"

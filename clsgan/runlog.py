@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -66,7 +69,7 @@ class RunLog:
     ) -> None:
         self.records: list[dict[str, Any]] = []
         self.folder = None if folder is None or not is_global_zero else Path(folder)
-        self._lines: TextIO | None = None
+        self._lines: FileIO | None = None
         self._events: Any = None
         self._bar: Any = None
         self._purge_step: int | None = None
@@ -84,6 +87,11 @@ class RunLog:
             Values by name; one-element tensors are taken too. A value that is not finite is
             written to the JSON line as a string ("nan", "inf"), since JSON has no such number.
 
+        Raises
+        ------
+        OSError
+            If a file cannot be written; the lines before stay readable.
+
         Examples
         --------
         >>> log = RunLog()
@@ -97,10 +105,16 @@ class RunLog:
         if self.folder is None:
             return
         lines = self._lines if self._lines is not None else self._open_files(self.folder)
-        lines.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
-        lines.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, int(step))
+        text = json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n"
+        place = self.folder / METRICS_FILE
+        try:
+            _append(lines, text.encode())
+            place = self.folder / TENSORBOARD_FOLDER
+            _add_events(self._events, int(step), values)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is written last may fail again
+                self._close_files()
+            raise OSError(f"{place} cannot be written at step {step}: {error}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """The records, the size of the file of metrics, and the folder that it lies in.
@@ -186,22 +200,55 @@ class RunLog:
         return None if self.folder is None else str(self.folder.resolve())
 
     def _close_files(self) -> None:
-        if self._lines is not None:
-            self._lines.close()
-            self._lines = None
-        if self._events is not None:
-            self._events.flush()
-            self._events.close()
-            self._events = None
+        lines, events = self._lines, self._events
+        self._lines = self._events = None
+        if lines is not None:
+            lines.close()
+        if events is not None:
+            events.close()
 
-    def _open_files(self, folder: Path) -> TextIO:
-        from tensorboardX import SummaryWriter
-
+    def _open_files(self, folder: Path) -> FileIO:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines = (folder / METRICS_FILE).open("a", encoding="utf-8")
-        events = str(folder / TENSORBOARD_FOLDER)
-        self._events = SummaryWriter(logdir=events, purge_step=self._purge_step)
+        self._lines = FileIO(folder / METRICS_FILE, "a")
+        self._events = _open_events(folder / TENSORBOARD_FOLDER, self._purge_step)
         return self._lines
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write a line whole or not at all."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise
+
+
+def _open_events(folder: Path, purge_step: int | None) -> Any:
+    """TensorBoard's file, without the thread of a `SummaryWriter`: a full disk would stop that
+    thread, and the run would wait for it for ever.
+    """
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    folder.mkdir(exist_ok=True)
+    events = EventsWriter(str(folder / "events"))
+    if purge_step is not None:
+        start = SessionLog(status=SessionLog.START)
+        events.write_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
+    return events
+
+
+def _add_events(events: Any, step: int, values: Mapping[str, float]) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    for name, value in values.items():
+        summary = scalar(name, value)
+        events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+    events.flush()
 
 
 def _json_number(value: float) -> float | str:

@@ -2,30 +2,37 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from clsgan._version import __version__
 from clsgan.allocation import LimitedAllocation
 from clsgan.choices import one_of, unknown_name
+from clsgan.declared import (
+    check_numbers,
+    check_shape,
+    declared_equal,
+    read_classes,
+    read_spec,
+    read_units,
+    store_classes,
+)
 from clsgan.devices import PRECISIONS, own_modes
 from clsgan.documents import OMITTED, PAIRS, to_json
 from clsgan.inference import VIEWS
-from clsgan.inputs import InputSpec
 from clsgan.model_folder import write_model
 from clsgan.networks import build_generator, build_loss_network, remove_level
 from clsgan.objectives import build_objective
 from clsgan.objectives.system_row import OUTPUTS
 from clsgan.processes import from_first
 from clsgan.streams import NOISES
-from clsgan.units import Units
 
 NETWORKS = ("loss_network", "generator")
 DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
@@ -100,7 +107,7 @@ def describe(estimator: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "estimator": type(estimator).__name__,
         "clsgan": __version__,
         "params": {key: to_json(value) for key, value in estimator.get_params(False).items()},
-        "classes": _classesto_json(getattr(estimator, "classes_", None)),
+        "classes": store_classes(getattr(estimator, "classes_", None)),
         "spec": asdict(estimator.spec_),
         "fitted": fitted,
         "design": {key: to_json(value) for key, value in estimator._design.items()},
@@ -122,19 +129,21 @@ def keep_last_good(estimator: Any, error: FloatingPointError) -> FloatingPointEr
     Returns
     -------
     FloatingPointError
-        With the place of the model in its message.
+        With the place of the model in its message, or why it could not be written.
 
     Examples
     --------
     See `CLSGANClassifier.fit`, which calls it.
     """
     folder = Path(estimator.checkpoint).expanduser() / LAST_GOOD
-    from_first(lambda: write_model(folder, *describe(estimator), overwrite=True))
+    last_good = f"{error}. The last good model, of step {estimator.n_steps_}, is"
+    try:
+        from_first(lambda: write_model(folder, *describe(estimator), overwrite=True))
+    except OSError as problem:
+        where = f"its checkpoint stays in {folder.parent}"
+        return FloatingPointError(f"{last_good} not kept: {problem}; {where}")
     kind = type(estimator).__name__
-    return FloatingPointError(
-        f"{error}. The last good model, of step {estimator.n_steps_}, is kept: "
-        f"{kind}.load({str(folder)!r})"
-    )
+    return FloatingPointError(f"{last_good} kept: {kind}.load({str(folder)!r})")
 
 
 def warn_interrupted(estimator: Any) -> None:
@@ -194,26 +203,27 @@ def restore(
             )
         estimator = estimator_class(**_parameters(estimator_class, document["params"], given))
         fitted = document["fitted"]
-        estimator.spec_ = _spec(document["spec"])
+        estimator.spec_ = read_spec(document["spec"])
+        check_numbers(fitted, estimator.spec_)
         if document["classes"] is not None:
-            estimator.classes_ = _classes(document["classes"])
+            estimator.classes_ = read_classes(document["classes"])
         estimator.history_ = list(document["history"])
         estimator._design = _design(document["design"], given)
         for name in PLAIN:
             setattr(estimator, name, fitted[name])
         if estimator.precision_ not in list(filter(None, PRECISIONS.values())):
             raise ValueError(f"the model file has an unknown precision, {estimator.precision_!r}")
-        estimator._n_features_out = int(fitted["n_features_out"])
+        n_features = fitted["n_features_out"]
         if fitted["feature_names_in"] is not None:
             estimator.feature_names_in_ = np.array(fitted["feature_names_in"], dtype=object)
         has_generator = bool(fitted["has_generator"])
-        estimator.units_ = _units(tensors, estimator.spec_)
+        estimator.units_ = read_units(tensors, estimator.spec_)
         if document["classes"] is not None:
             estimator.n_unlabeled_ = fitted.get("n_unlabeled")
             for name in REPORTED:
                 setattr(estimator, name, fitted.get(name.removesuffix("_")))
             estimator.class_prior_ = tensors["class_prior"].numpy()
-            _check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
+            check_shape("class_prior", estimator.class_prior_, len(estimator.classes_))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the model file is not whole: {error!r}") from error
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
@@ -222,6 +232,8 @@ def restore(
     estimator.n_skipped_steps_ = int(fitted.get("n_skipped_steps", 0))
     estimator.interrupted_ = bool(fitted.get("interrupted", False))
     estimator.loss_network_ = _network("loss_network", estimator, tensors)
+    estimator._n_features_out = int(cast(Any, estimator.loss_network_).num_features)
+    declared_equal("n_features_out", n_features, estimator._n_features_out)
     estimator.generator_ = _network("generator", estimator, tensors) if has_generator else None
     return estimator
 
@@ -230,17 +242,18 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
     design = estimator._design
     part, options = design[name], design[f"{name}_options"]
     shape, n_classes = estimator.spec_.shape, len(getattr(estimator, "classes_", [0]))
-    stored = sum(tensor.nbytes for tensor in tensors.values())
-    limit = LimitedAllocation(2 * stored + SPARE_BYTES, 20 * len(tensors) + 1000)
     try:
-        with limit, own_modes():
+        with _limit(part, shape, design["latent_dim"], tensors), own_modes():
             if name == "loss_network":
-                network = build_loss_network(part, shape, n_classes, _no_download(options))
+                kept = _no_download(options)
+                network = build_loss_network(part, shape, n_classes, kept, try_out=False)
                 if not design.get("level", True):
                     remove_level(network)
             else:
                 network = build_generator(part, shape, n_classes, design["latent_dim"], options)
-    except (RuntimeError, ValueError, ZeroDivisionError, OverflowError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # every part has errors of its own for what it cannot be built of
         raise ValueError(f"{name}={part!r} with {options} cannot be built: {error}") from error
     state = {
         key.removeprefix(f"{name}."): tensor
@@ -253,6 +266,19 @@ def _network(name: str, estimator: Any, tensors: Mapping[str, Tensor]) -> nn.Mod
         raise ValueError(f"the saved weights do not fit {name}={part!r}: {error}") from error
     # as in training: another memory format takes other kernels, and their last digits differ
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def _limit(
+    part: Any, shape: tuple[int, ...], latent_dim: int, tensors: Mapping[str, Tensor]
+) -> AbstractContextManager[object]:
+    """What building may take: a module that is given is there already, and tries two rows."""
+    n_bytes = 4 * sum(tensor.nbytes for tensor in tensors.values()) + SPARE_BYTES
+    if not isinstance(part, nn.Module):
+        return LimitedAllocation(n_bytes, 20 * len(tensors) + 1000)
+    rows = 2 * 4 * max(prod(shape), latent_dim)
+    if rows > n_bytes:
+        raise ValueError(f"two rows take {rows} bytes where {n_bytes} are due")
+    return nullcontext()
 
 
 def _no_download(options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -311,38 +337,3 @@ def _thinned(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if np.isfinite(value) else str(value) for key, value in record.items()}
-
-
-def _spec(stored: Mapping[str, Any]) -> InputSpec:
-    shape = tuple(int(size) for size in stored["shape"])
-    spec = InputSpec(**{**stored, "shape": shape})
-    axes = {"ND": 1, "NHW": 3, "NHWC": 3, "NCHW": 3}.get(spec.layout)
-    if axes != len(shape) or np.dtype(spec.dtype).kind not in "biuf" or not spec.low < spec.high:
-        raise ValueError(f"the model file describes an input that is not valid: {dict(stored)}")
-    return spec
-
-
-def _classesto_json(classes: npt.NDArray[Any] | None) -> dict[str, Any] | None:
-    if classes is None:
-        return None
-    return {"dtype": str(classes.dtype), "values": classes.tolist()}
-
-
-def _classes(stored: Mapping[str, Any]) -> npt.NDArray[Any]:
-    dtype, values = np.dtype(stored["dtype"]), stored["values"]
-    longest = max((len(value) for value in values if isinstance(value, str)), default=1)
-    if dtype.itemsize > 16 * max(longest, 1):
-        raise ValueError(f"the model file has class names of {dtype}, which none of them needs")
-    return np.array(values, dtype=dtype)
-
-
-def _units(tensors: Mapping[str, Tensor], spec: InputSpec) -> Units:
-    offset, scale = (tensors[f"units.{name}"].numpy() for name in ("offset", "scale"))
-    _check_shape("units", offset, 1 if spec.is_image else spec.shape[0])
-    _check_shape("units", scale, len(offset))
-    return Units(offset[0], scale[0]) if spec.is_image else Units(offset, scale)
-
-
-def _check_shape(name: str, array: npt.NDArray[Any], length: int) -> None:
-    if array.shape != (length,):
-        raise ValueError(f"the model file has {name} of shape {array.shape}; {(length,)} is needed")

@@ -1,5 +1,6 @@
-"""How many threads a run bounded by time uses on a CPU."""
+"""Threads on a CPU: how many a run bounded by time uses, and how all of them round."""
 
+import ctypes
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,36 @@ TRIAL_STEPS = 4
 SLOW_DOWN = 0.6
 HOPELESS = 0.5
 RETRY_SECONDS = 60.0
+ENVIRONMENT_BYTES = 256  # more than C's fenv_t takes on any machine
+
+
+def share_rounding() -> bool:
+    """Give torch's worker threads the floating point environment of the calling thread.
+
+    Whether a thread flushes denormals is a register of its own, which it has from the thread that
+    started it. C's `fesetenv` sets it, called in a parallel region of the OpenMP that torch uses.
+
+    Returns
+    -------
+    bool
+        Whether there was a way: GNU's OpenMP, as in torch for Linux, and more than one thread.
+
+    Examples
+    --------
+    >>> share_rounding() in (True, False)
+    True
+    """
+    if torch.get_num_threads() == 1:
+        return False
+    try:
+        loaded = ctypes.CDLL(None)
+        region, get, put = loaded.GOMP_parallel, loaded.fegetenv, loaded.fesetenv
+    except (AttributeError, OSError, TypeError):
+        return False
+    environment = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
+    get(environment)
+    region(put, environment, ctypes.c_uint(torch.get_num_threads()), ctypes.c_uint(0))
+    return True
 
 
 class ThreadTuner:

@@ -1,6 +1,9 @@
 """The same seed gives the same result, whatever ran before; and what a run found it leaves."""
 
+import os
 import random
+import subprocess
+import sys
 import warnings
 from contextlib import contextmanager
 
@@ -88,6 +91,47 @@ def test_the_number_of_threads_changes_rounding_alone(tiny, digits):
         assert torch.get_num_threads() == count
     torch.set_num_threads(before)
     assert np.allclose(*losses, atol=1e-3)
+
+
+TWO_THREADS = """
+import hashlib, sys
+import torch
+from sklearn.datasets import load_digits
+from clsgan import CLSGANClassifier
+assert torch.get_num_threads() == 2
+if sys.argv[1] == "late":  # torch's workers are started before `fit`
+    torch.ones(2**20) * 2, torch.ones(900, 900) @ torch.ones(900, 900)
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 10)
+    def forward(self, x):  # by way of denormal numbers
+        return self.layer((x * 1e-30 * 1e-9 * 1e20 * 1e19).flatten(1))
+X, y = load_digits().images.astype("uint8"), load_digits().target
+torch.manual_seed(0)
+tiny = {"loss_network_options": {"widths": (8, 8, 16)}, "augment": "strong"}
+tiny |= {"generator_options": {"widths": (16, 8, 8)}, "generated_batch_size": 64}
+denormal = {"loss_network": Small(), "augment": "none", "generator": None, "batch_size": 1024}
+for params in (tiny, denormal):
+    model = CLSGANClassifier(max_steps=4, random_state=0, precision="32", accelerator="cpu",
+                             unlabeled_start=0.0, **params)
+    model.fit(X[:1000], y[:1000], X[1000:])
+    weights = b"".join(t.numpy().tobytes() for t in model.loss_network_.state_dict().values())
+    print(hashlib.sha256(weights).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_two_threads_repeat_whatever_ran_before():
+    """In the threads that torch has started before `fit`, too; two of them need no two cores."""
+    told = []
+    for when in ("fresh", "late"):
+        command = [sys.executable, "-c", TWO_THREADS, when]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        told.append(done.stdout.split())
+    assert len(told[0]) == 2 and told[0] == told[1]
 
 
 def surroundings():

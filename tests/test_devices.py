@@ -16,6 +16,7 @@ from clsgan.devices import (
     make_fabric,
     seeded,
 )
+from clsgan.threads import share_rounding
 
 DENORMAL = 1e-39
 
@@ -130,6 +131,36 @@ def test_denormals_are_flushed_inside_only(denormals) -> None:
     with pytest.raises(KeyError), flushed_denormals():
         raise KeyError
     assert float(small * 1) > 0
+
+
+@pytest.fixture
+def two_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    if not share_rounding():
+        pytest.skip("this torch has another OpenMP than GNU's")
+    yield
+    torch.set_num_threads(before)
+
+
+def kept_by_part(small: torch.Tensor) -> list[bool]:
+    """Whether denormals are kept in each eighth of a tensor that two threads multiply."""
+    bits = (small * 1).view(torch.int32)  # a thread that flushes sees zeros
+    return [bool((part != 0).all()) for part in bits.chunk(8)]
+
+
+def test_denormals_are_flushed_in_worker_threads_and_inside_only(denormals, two_threads) -> None:
+    small = torch.full((2**18,), DENORMAL)
+    assert kept_by_part(small) == [True] * 8  # workers are there now, and keep them
+    with flushed_denormals():
+        assert kept_by_part(small) == [False] * 8
+        torch.set_num_threads(4)  # those of the ThreadTuner, started inside
+        assert kept_by_part(small) == [False] * 8
+        torch.set_num_threads(2)
+    assert kept_by_part(small) == [True] * 8
+    with pytest.raises(KeyError), flushed_denormals():
+        raise KeyError
+    assert kept_by_part(small) == [True] * 8
 
 
 def test_flushing_that_was_on_stays_on(denormals) -> None:

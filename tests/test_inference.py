@@ -44,6 +44,17 @@ def test_neither_company_nor_order_changes_a_score(case, precision) -> None:
     assert np.array_equal(scores(network, rows[order], **options), whole[order.numpy()])
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_precision_holds_inside_autocast_of_the_program(case, precision) -> None:
+    network, rows = case
+    options = {"autocast": autocast_for(precision, "cpu")}
+    expected = scores(network, rows, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(scores(network, rows, **options), expected)
+    plain = scores(network, rows, autocast=autocast_for("32-true", "cpu"))
+    assert np.array_equal(plain, expected) == (precision == "32-true"), "the types differ at all"
+
+
 def test_scores_are_those_of_one_plain_pass(case) -> None:
     network, rows = case
     with torch.no_grad():
@@ -148,3 +159,18 @@ def test_mirror_views_are_the_mean_of_an_image_and_its_mirror_image(digits) -> N
 def test_one_view_costs_no_copy() -> None:
     x = torch.ones(2, 3)
     assert mean_over_views(lambda rows: (rows, 2 * rows), x, VIEWS["plain"])[0] is x
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_autocast_of_the_program_changes_no_fit(tiny, digits, precision, enabled) -> None:
+    def made(model):
+        return model.predict_proba(digits.x_test), model.sample(5, random_state=0)[0]
+
+    model = tiny(precision=precision, validation_fraction=0.1, max_steps=2)
+    expected = made(model.fit(digits.x_lab, digits.y_lab, digits.x_unl[:100]))
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        inside = made(model)
+        again = made(model.fit(digits.x_lab, digits.y_lab, digits.x_unl[:100]))
+    for found in (inside, again, made(model)):
+        assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))

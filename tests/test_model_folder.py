@@ -1,13 +1,17 @@
 """Two files that run nothing: whole, readable, and never in the way of what is there."""
 
 import json
+import os
 import pickle
+import signal
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from clsgan import model_folder
+from clsgan import model_folder, replaced_folder
+from clsgan.folder_lock import FolderLock
 from clsgan.model_folder import DOCUMENT, FORMAT, TENSORS, read_model, write_model
 
 WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(True)}
@@ -235,6 +239,174 @@ def test_a_failure_on_the_way_leaves_the_old_model_whole(folder, monkeypatch, st
     monkeypatch.undo()
     assert contents(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+
+
+@pytest.mark.parametrize("n_bytes", [100, 2_000, 12_000])
+def test_a_disk_that_is_full(folder, n_bytes):
+    """Whichever file it is: safetensors has an error of its own, which is no OSError."""
+    resource = pytest.importorskip("resource")
+    before = contents(folder)
+    weights = {"a": torch.zeros(2_500 if n_bytes < 12_000 else 1)}
+    document = {"new": "x" * 20_000}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written to .*model: .*there stays") as caught:
+            write_model(folder, weights, document, overwrite=True)
+        with pytest.raises(OSError, match=r"other: .*[Ff]ile too large") as fresh:
+            write_model(folder.parent / "other", weights, document)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert TENSORS in str(caught.value) or n_bytes == 12_000
+    assert "stays" not in str(fresh.value)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+    assert read_model(folder)[1]["kind"] == "test"
+
+
+# A process that is killed while it replaces a model
+
+
+def killed_behind_rename(number: int, folder: Path) -> None:
+    """Replace a model in a process of its own, which is killed behind a rename."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    child = os.fork()
+    if child:
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        return
+    try:
+        rename, done = Path.rename, []
+
+        def rename_then_die(self, target):
+            rename(self, target)
+            done.append(self)
+            if len(done) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Path.rename = rename_then_die
+        write_model(folder, {}, {"new": 1}, overwrite=True)
+    finally:
+        os._exit(1)
+
+
+@pytest.fixture
+def cut_off(folder):
+    """The folder of a model that was moved away by a process which was killed then."""
+    killed_behind_rename(1, folder)
+    assert not folder.exists()
+    return folder
+
+
+def quietly(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return read_model(folder)[1]
+
+
+def test_a_model_that_was_moved_away_is_read(cut_off):
+    names = sorted(path.name for path in cut_off.parent.iterdir())
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="was to be replaced, and that did not end") as caught:
+            assert read_model(cut_off)[1]["kind"] == "test"
+        assert str(cut_off.parent / names[0]) in str(caught[0].message)
+    assert sorted(path.name for path in cut_off.parent.iterdir()) == names, "reading moves nothing"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_next_save_puts_it_back_first(cut_off, overwrite):
+    if overwrite:
+        write_model(cut_off, {}, {"newer": 1}, overwrite=True)
+        assert quietly(cut_off) == {"format": FORMAT, "newer": 1}
+    else:
+        with pytest.raises(FileExistsError, match="overwrite=True"):
+            write_model(cut_off, {}, {"newer": 1})
+        assert quietly(cut_off)["kind"] == "test"
+    assert [path.name for path in cut_off.parent.iterdir()] == ["model"], "nothing is left aside"
+
+
+def test_remains_of_a_save_that_came_to_its_end_are_removed(folder):
+    killed_behind_rename(2, folder)
+    assert quietly(folder) == {"format": FORMAT, "new": 1}
+    assert len(list(folder.parent.iterdir())) == 2, "with the old one"
+    write_model(folder, {}, {"newer": 1}, overwrite=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_what_other_saves_are_at_is_left_alone(folder, tmp_path):
+    work = tmp_path / f"{replaced_folder._prefix(folder)}abc"
+    others = [tmp_path / ".model-2.saving-abc", tmp_path / ".model.saving-a.b"]
+    for path in (work, *others):
+        (path / replaced_folder.NEW).mkdir(parents=True)
+    with FolderLock(work):  # of a process that is alive
+        write_model(folder, {}, {"new": 1}, overwrite=True)
+        assert (work / replaced_folder.NEW).exists()
+    write_model(folder, {}, {"newer": 1}, overwrite=True)
+    assert not work.exists() and all(path.exists() for path in others)
+
+
+def test_a_save_that_is_under_way_is_no_remain(folder):
+    with replaced_folder.written_aside(folder) as aside:
+        replaced_folder.put_back(folder)
+        (aside / "file").touch()
+    assert contents(folder) == {"file": b""}
+
+
+def test_an_interrupt_between_the_renames(folder, monkeypatch):
+    before, rename = contents(folder), Path.rename
+
+    def interrupted(self, target):
+        if target == folder and self.name == replaced_folder.NEW:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_model(folder, {}, {"new": 1}, overwrite=True)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "nothing is left aside"
+
+
+def test_a_model_that_cannot_come_back_is_not_removed(folder, monkeypatch):
+    rename = Path.rename
+
+    def away_only(self, target):
+        if target == folder:
+            raise OSError("the disk went away")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", away_only)
+        with pytest.raises(OSError, match="the disk went away"):
+            write_model(folder, {}, {"new": 1}, overwrite=True)
+    with pytest.warns(UserWarning, match="was to be replaced"):
+        assert read_model(folder)[1]["kind"] == "test"
+
+
+def test_a_link_is_no_model_that_was_moved_away(cut_off, tmp_path):
+    (work,) = cut_off.parent.iterdir()
+    (work / replaced_folder.OLD).rename(tmp_path / "elsewhere")
+    (work / replaced_folder.OLD).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="no model folder at"):
+        read_model(cut_off)
+
+
+def test_the_disk_has_files_and_folders_before_the_old_model_goes(folder, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def watched(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        return fsync(handle)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("nothing tells what a handle is of")
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(
+        replaced_folder.shutil, "rmtree", lambda path, **options: synced.append("removed")
+    )
+    write_model(folder, {}, {"new": 1}, overwrite=True)
+    names = [Path(path).name for path in synced]
+    assert names == [TENSORS, DOCUMENT, replaced_folder.NEW, folder.parent.name, "removed"]
 
 
 def test_what_json_cannot_hold_is_not_half_written(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,6 +109,85 @@ def test_arrays_come_back_without_pickle(tmp_path: Path) -> None:
     arrays = read_arrays(tmp_path / "a.npz")
     assert arrays["names"].tolist() == ["cat", "dog"] and arrays["names"].dtype.kind == "U"
     assert str(arrays["split"]) == "digits.seed0@100"
+
+
+@pytest.mark.parametrize("name", ["labels.npz", "results.json"])
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, name: str) -> None:
+    write_arrays(tmp_path / "own.npz", rows=[1, 2])
+    write_json(tmp_path / "own.json", {"error": 0.5})
+    read = read_json if name.endswith("json") else read_arrays
+    for target in (tmp_path / f"own{Path(name).suffix}", tmp_path / "nowhere"):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(ValueError, match=f"{name} is a link; a run folder holds its files"):
+            read(tmp_path / name)
+        (tmp_path / name).unlink()
+
+
+def bomb(path: Path, header: str, n_bytes: int) -> None:
+    """An .npz of one array of zeros with a header of one's own."""
+    head = header.encode().ljust(117) + b"\n"
+    npy = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("a.npy", "w") as to:
+        to.write(npy)
+        for _ in range(n_bytes // 2**20):
+            to.write(bytes(2**20))
+
+
+def test_a_decompression_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }"
+    bomb(tmp_path / "a.npz", header % 2**26, 2**26)
+    assert (tmp_path / "a.npz").stat().st_size < 2**17
+    with pytest.raises(ValueError, match=r"a\.npz is trunc.*: it declares \d{8} bytes"):
+        read_arrays(tmp_path / "a.npz")
+    bomb(tmp_path / "b.npz", header % 2**24, 2**24)
+    assert read_arrays(tmp_path / "b.npz")["a"].shape == (2**24,), "what is small may be dense"
+
+
+def test_an_array_that_declares_more_than_it_holds(tmp_path: Path) -> None:
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }"
+    bomb(tmp_path / "a.npz", header, 2**20)
+    with pytest.raises(ValueError, match=r"a\.npy declares more than it holds: \(1000000, "):
+        read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_truncated_arrays_are_named(tmp_path: Path, share: float) -> None:
+    write_arrays(tmp_path / "a.npz", rows=np.arange(1000))
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"a\.npz is truncated or corrupt"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_arrays_with_a_byte_turned_are_named(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", rows=np.random.default_rng(0).random(1000))
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    for place in (30, 200, 4000):  # of the header, and of what is packed
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 0xFF
+        (tmp_path / "a.npz").write_bytes(spoilt)
+        with pytest.raises(ValueError, match=r"a\.npz is truncated or corrupt"):
+            read_arrays(tmp_path / "a.npz")
+
+
+def test_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match=r"a\.npz is truncated or corrupt: Object arrays"):
+        read_arrays(tmp_path / "a.npz")
+
+
+def test_a_disk_that_is_full_names_the_file(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    write_json(tmp_path / "a.json", {"error": 0.5})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"a\.json cannot be written: .*too large"):
+            write_json(tmp_path / "a.json", {"names": ["x"] * 1000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_json(tmp_path / "a.json") == {"error": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,15 @@ from clsgan.runlog import METRICS_FILE, TENSORBOARD_FOLDER, RunLog
 
 def read_lines(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+
+
+def records(raw: bytes) -> Iterator[bytes]:
+    """Of a file of TensorBoard: length [8], its checksum [4], the record, its checksum [4]."""
+    at = 0
+    while at < len(raw):
+        size = int.from_bytes(raw[at : at + 8], "little")
+        yield raw[at + 12 : at + 12 + size]
+        at += 12 + size + 4
 
 
 def test_records_and_json_lines_say_the_same(tmp_path: Path) -> None:
@@ -71,13 +82,76 @@ def test_tensorboard_events_hold_the_values(tmp_path: Path) -> None:
     with RunLog(tmp_path) as log:
         log.write(3, loss=0.5)
     (events,) = (tmp_path / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")
-    raw, found, at = events.read_bytes(), {}, 0
-    while at < len(raw):  # length [8], its checksum [4], the record, its checksum [4]
-        size = int.from_bytes(raw[at : at + 8], "little")
-        event = event_pb2.Event.FromString(raw[at + 12 : at + 12 + size])
+    found: dict[str, tuple[int, float]] = {}
+    for record in records(events.read_bytes()):
+        event = event_pb2.Event.FromString(record)
         found |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
-        at += 12 + size + 4
     assert found == {"loss": (3, 0.5)}
+
+
+def test_events_after_a_purge_take_the_place_of_older_ones(tmp_path: Path) -> None:
+    from tensorboardX.proto import event_pb2
+
+    with RunLog(tmp_path) as log:
+        state = log.state_dict()
+    with RunLog(tmp_path) as log:
+        log.load_state_dict(state, step=4)
+        log.write(5, loss=0.5)
+    (events,) = (tmp_path / TENSORBOARD_FOLDER).glob("events.out.tfevents.*")
+    found = [event_pb2.Event.FromString(raw) for raw in records(events.read_bytes())]
+    assert found[0].file_version == "brain.Event:2"
+    assert found[1].step == 5 and found[1].session_log.status == event_pb2.SessionLog.START
+    assert found[2].step == 5 and found[2].summary.value[0].tag == "loss"
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[[int], None]]:
+    """Makes files longer than a number of bytes fail, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_names_the_file_and_leaves_whole_lines(
+    tmp_path: Path, disk: Callable[[int], None]
+) -> None:
+    log = RunLog(tmp_path)
+    log.write(1, loss=1.0)
+    disk(200)
+    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written at step 2: .*too large"):
+        log.write(2, **{f"a_long_name_{k}": 1.0 for k in range(20)})
+    log.close()
+    assert read_lines(tmp_path) == [{"step": 1, "loss": 1.0}]
+
+
+def test_a_disk_that_has_no_room_for_events_is_told_and_not_waited_for(
+    tmp_path: Path, disk: Callable[[int], None]
+) -> None:
+    with RunLog(tmp_path) as log:
+        disk(500)
+        with pytest.raises(OSError, match=r"tensorboard cannot be written at step \d+: .*large"):
+            for step in range(100):
+                log.write(step, loss=1.0)
+    assert read_lines(tmp_path) == log.records
+
+
+def test_checkpoints_stay_good_where_the_log_cannot_be_written(
+    tiny: Any, digits: Any, tmp_path: Path
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    alone = tiny().fit(digits.x_lab, digits.y_lab)
+    model = tiny(checkpoint=tmp_path / "c", checkpoint_every=0, log_dir=tmp_path / "log")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / METRICS_FILE).symlink_to(full)
+    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written at step \d: .*No space"):
+        model.fit(digits.x_lab, digits.y_lab)
+    (tmp_path / "log" / METRICS_FILE).unlink()
+    model.set_params(resume=True).fit(digits.x_lab, digits.y_lab)
+    assert (model.predict_loss(digits.x_test) == alone.predict_loss(digits.x_test)).all()
+    assert [line["step"] for line in read_lines(tmp_path / "log")][-1] == model.n_steps_ == 3
 
 
 def test_other_processes_write_and_show_nothing(

@@ -1,8 +1,12 @@
 """`save` and `load`: the same model again, or a message that says what is wrong."""
 
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from torch import nn
 
 from clsgan import CLSGANClassifier
 from clsgan.model_folder import DOCUMENT, TENSORS, read_model, write_model
+from clsgan.saving import LAST_GOOD, keep_last_good
 
 
 def same_fit(model, again, X):
@@ -252,6 +257,22 @@ HOSTILE = {
     "another field": ("spec", {"evil": 1}),
     "precision of another type": ("fitted", {"precision_": ["bf16"]}),
     "no number of features": ("fitted", {"n_features_out": "many"}),
+    "a trillion features": ("fitted", {"n_features_out": 10**12}),
+    "a trillion features, as a float": ("fitted", {"n_features_out": 1e12}),
+    "features as a float": ("fitted", {"n_features_out": 16.0}),
+    "another number of features": ("fitted", {"n_features_out": 17}),
+    "another number of inputs": ("fitted", {"n_features_in_": 10**12}),
+    "names of features that are not there": ("fitted", {"feature_names_in": ["a"] * 65}),
+    "names of features that are numbers": ("fitted", {"feature_names_in": [1] * 64}),
+    "fewer than no steps": ("fitted", {"n_steps_": -1}),
+    "steps as text": ("fitted", {"n_steps_": "3"}),
+    "no steps": ("fitted", {"n_steps_": None}),
+    "a time as text": ("fitted", {"fit_time_": "long"}),
+    "rows as text": ("fitted", {"n_unlabeled": "many"}),
+    "skipped steps as text": ("fitted", {"n_skipped_steps": "1"}),
+    "an error as text": ("fitted", {"validation_error": "none"}),
+    "more dimensions of noise": ("design", {"latent_dim": "many"}),
+    "options of another type": ("design", {"loss_network_options": [1]}),
 }
 
 
@@ -280,6 +301,91 @@ def test_no_more_is_allocated_than_the_files_say(folder, case):
         CLSGANClassifier.load(folder)
 
 
+@pytest.fixture(scope="module")
+def timm_folder(tiny, digits, tmp_path_factory):
+    """A model of 1 MB whose network makes large maps of large images, and that has no generator."""
+    pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("timm") / "model"
+    model = tiny(
+        loss_network="timm:test_efficientnet",
+        loss_network_options=None,
+        generator=None,
+        max_steps=1,
+        batch_size=4,
+    )
+    model.fit(digits.x_lab, digits.y_lab).save(folder)
+    return folder
+
+
+def declared_shape(folder, to, network, shape):
+    """A copy of a model that says it was made for images of another shape."""
+    tensors, document = read_model(folder)
+    document["design"]["loss_network"] = network
+    document["spec"]["shape"] = shape
+    document["fitted"]["n_features_in_"] = shape[0] * shape[1] * shape[2]
+    return write_model(to, tensors, document)
+
+
+def load_within(n_bytes, folder):
+    """The error of a load in a process that may take a number of bytes more; None without one."""
+    resource = pytest.importorskip("resource")
+    if not Path("/proc/self/statm").exists() or not hasattr(os, "fork"):
+        pytest.skip("the memory of a process cannot be bounded here")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + n_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            CLSGANClassifier.load(folder)
+            os._exit(0)
+        except BaseException as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(1)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as file:
+        return file.read() or None
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        ("timm:test_efficientnet", [1, 10**5, 10**5], "at most PIL.Image.MAX_IMAGE_PIXELS"),
+        ("timm:test_vit", [1, 8000, 8000], r"cannot be built: it wants .* due"),
+        ("timm:beit_base_patch16_224", [1, 8000, 8000], r"cannot be built: it wants .* due"),
+        ("timm:vit_relpos_small_patch16_224", [1, 4000, 4000], r"cannot be built: it wants .* due"),
+    ],
+)
+def test_a_huge_shape_for_a_timm_model_is_refused_with_little_memory(
+    timm_folder, tmp_path, network, shape, message
+):
+    folder = declared_shape(timm_folder, tmp_path / "model", network, shape)
+    error = load_within(2**28, folder)
+    assert error is not None and error.startswith("ValueError: ") and re.search(message, error)
+
+
+def test_no_pass_is_made_when_a_timm_model_is_loaded(timm_folder, tmp_path):
+    """One of two such images would take gigabytes; the model is that of images as they were."""
+    network, shape = "timm:test_efficientnet", [1, 4000, 4000]
+    folder = declared_shape(timm_folder, tmp_path / "model", network, shape)
+    assert load_within(2**28, folder) is None
+
+
+def test_a_huge_shape_for_a_module_of_ones_own(tiny, digits, tmp_path):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 10))
+    model = tiny(loss_network=network, loss_network_options=None, generator=None, max_steps=1)
+    model.fit(digits.x_lab, digits.y_lab).save(tmp_path / "model")
+    document = read_model(tmp_path / "model")[1]
+    assert CLSGANClassifier.load(tmp_path / "model", loss_network=network).generator_ is None
+    omitted = document["design"]["loss_network"]
+    folder = declared_shape(tmp_path / "model", tmp_path / "huge", omitted, [1, 4000, 4000])
+    with pytest.raises(ValueError, match=r"two rows take 128000000 bytes where \d+ are due"):
+        CLSGANClassifier.load(folder, loss_network=network)
+
+
 @pytest.mark.parametrize("name", ["units.offset", "class_prior", "loss_network"])
 def test_a_tensor_that_is_missing_or_of_another_shape(folder, name):
     tensors, document = read_model(folder)
@@ -289,6 +395,24 @@ def test_a_tensor_that_is_missing_or_of_another_shape(folder, name):
         write_model(folder, spoilt, document, overwrite=True)
         with pytest.raises(ValueError):
             CLSGANClassifier.load(folder)
+
+
+def test_a_last_good_model_that_cannot_be_kept(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitted, "checkpoint", str(tmp_path / "c"))
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = "labeled = nan at step 9. The last good model, of step 3, is"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        error = keep_last_good(fitted, FloatingPointError("labeled = nan at step 9"))
+    assert str(error).startswith(f"{told} not kept: the model cannot be written to ")
+    assert "No space left" in str(error) and str(error).endswith(f"stays in {tmp_path / 'c'}")
+    error = keep_last_good(fitted, FloatingPointError("labeled = nan at step 9"))
+    place = str(tmp_path / "c" / LAST_GOOD)
+    assert str(error) == f"{told} kept: CLSGANClassifier.load({place!r})"
+    assert CLSGANClassifier.load(place).n_steps_ == 3
 
 
 def test_save_never_destroys(fitted, tiny, digits, folder, tmp_path):

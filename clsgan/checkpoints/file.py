@@ -1,9 +1,9 @@
 """Checkpoints on disk: one safetensors file each, whole or absent, the last two of them kept."""
 
-import contextlib
 import json
 import os
 import re
+import shutil
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -71,10 +71,11 @@ def write_checkpoint(
     copies = packed(tensors)
     text = json.dumps({"format": FORMAT, "checksum": _checksum(copies), **document})
     target = folder / f"step-{step:012d}.safetensors"
-    aside = folder / f".{target.name.removesuffix('.safetensors')}.{os.getpid()}.partial"
+    aside = folder / f".{target.stem}.{os.getpid()}.partial"
     try:
-        write_tensors(aside, copies, {"document": text})
-        os.replace(aside, target)
+        aside.mkdir(exist_ok=True)  # a folder: safetensors begins under a name of its own
+        write_tensors(aside / target.name, copies, {"document": text})
+        os.replace(aside / target.name, target)
         sync(folder)
         _remove_others(folder, target)
     except OSError as error:
@@ -84,8 +85,7 @@ def write_checkpoint(
             f"the checkpoint of step {step} cannot be written to {folder}: {error}{kept}"
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_newest(folder: Path) -> Checkpoint | None:

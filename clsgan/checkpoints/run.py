@@ -4,6 +4,7 @@ Several processes save together: each hands over what it has of its own; the fir
 folder and writes.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -200,7 +201,7 @@ class Checkpoints:
         self.lock.__enter__()
         try:
             for partial in self.folder.glob(PARTIAL):  # of a process that was killed
-                partial.unlink()
+                shutil.rmtree(partial, ignore_errors=True)
             return self._open(described)
         except BaseException:
             self.lock.__exit__(None, None, None)

@@ -26,6 +26,7 @@ def build_loss_network(
     options: Options | None = None,
     *,
     seed: int = 0,
+    try_out: bool = True,
 ) -> nn.Module:
     """Loss network, on the CPU, in training mode.
 
@@ -42,6 +43,8 @@ def build_loss_network(
         `widen` of "wide_resnet_28_2", `pretrained` of timm's.
     seed : int, default=0
         Of the first weights. The global random state is left as it was.
+    try_out : bool, default=True
+        Whether a timm model makes a pass of two images of the shape, to see that it can.
 
     Returns
     -------
@@ -77,7 +80,10 @@ def build_loss_network(
         factory = _factory("loss_network", name, LOSS_NETWORKS, shape, ["auto", "timm:<model>"])
     _check_options(name, factory, options)
     with seeded(seed):
-        return factory(shape, n_classes, **(options or {}))
+        network = factory(shape, n_classes, **(options or {}))
+        if try_out and isinstance(network, TimmLossNetwork):
+            network.try_out(shape)
+    return network
 
 
 def build_generator(

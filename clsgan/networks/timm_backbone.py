@@ -35,13 +35,15 @@ class TimmLossNetwork(nn.Module):
     ImportError
         If timm is not installed.
     ValueError
-        If timm has no such model, or the model cannot take images of this shape.
+        If timm has no such model, or it has no single linear classifier. `try_out` tells whether
+        it can take images of this shape.
 
     Examples
     --------
     >>> network = TimmLossNetwork("resnet10t", (3, 32, 32), 10)
     >>> network.num_features
     512
+    >>> network.try_out((3, 32, 32))
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class TimmLossNetwork(nn.Module):
         timm = _import_timm()
         if not timm.is_model(model_name):
             raise ValueError(_unknown_model(timm, model_name))
-        self.level: nn.Module | None = None
+        self.model_name, self.n_classes = model_name, n_classes
         self.model = _create(timm, model_name, shape, n_classes, pretrained)
-        self.num_features = self._check(model_name, shape, n_classes)
-        self.level = Level(self.num_features)
+        self.num_features = self._width()
+        self.level: nn.Module | None = Level(self.num_features)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features.
@@ -75,36 +77,64 @@ class TimmLossNetwork(nn.Module):
         logits : Tensor [B, K]
         features : Tensor [B, F]
         """
-        features = self.model.forward_head(self.model.forward_features(x), pre_logits=True)
-        logits = self.model.get_classifier()(features)
-        logits, features = full_precision(logits), full_precision(features)
+        logits, features = self._parts(x)
         if self.level is not None:
             logits = logits + self.level(features, logits)
         return logits, features
 
     @torch.no_grad()
-    def _check(self, model_name: str, shape: tuple[int, int, int], n_classes: int) -> int:
-        """Number of features, if the two-part pass gives what the model itself gives."""
+    def try_out(self, shape: Sequence[int]) -> None:
+        """Refuse the model unless the two-part pass gives what the model itself gives.
+
+        It takes the memory of a pass of two images; a model that comes back from disk was tried
+        out when it was built first.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            (C, H, W).
+
+        Raises
+        ------
+        ValueError
+            If the model cannot take images of this shape, or is of another structure.
+        """
         x = torch.linspace(-1, 1, 2 * torch.Size(shape).numel()).view(2, *shape)
         self.eval()
         try:
             expected = self.model(x)
-            logits, features = self(x)
+            logits, features = self._parts(x)
         # Each of timm's models has errors of its own for a size that it cannot take.
         except Exception as error:
             raise ValueError(
-                f"timm:{model_name} does not work on images of shape {list(shape)}: "
+                f"timm:{self.model_name} does not work on images of shape {list(shape)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
         finally:
             self.train()
-        same = logits.shape == (2, n_classes) and torch.allclose(logits, expected, atol=1e-4)
-        if not same or features.ndim != 2:
-            raise ValueError(
-                f"timm:{model_name} has no single linear classifier on pooled features; give "
-                f"timm.create_model({model_name!r}, num_classes={n_classes}) itself instead"
-            )
-        return int(features.shape[1])
+        right = logits.shape == (2, self.n_classes) and features.shape == (2, self.num_features)
+        if not right or not torch.allclose(logits, expected, atol=1e-4):
+            raise ValueError(self._no_single_classifier())
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.model.forward_head(self.model.forward_features(x), pre_logits=True)
+        logits = self.model.get_classifier()(features)
+        return full_precision(logits), full_precision(features)
+
+    def _width(self) -> int:
+        """Number of features, as the classifier takes them; no pass is needed to tell."""
+        classifier = self.model.get_classifier()
+        parts = classifier.modules() if isinstance(classifier, nn.Module) else []
+        layer = next((part for part in parts if isinstance(part, nn.Linear)), None)
+        if layer is None:
+            raise ValueError(self._no_single_classifier())
+        return layer.in_features
+
+    def _no_single_classifier(self) -> str:
+        return (
+            f"timm:{self.model_name} has no single linear classifier on pooled features; give "
+            f"timm.create_model({self.model_name!r}, num_classes={self.n_classes}) itself instead"
+        )
 
 
 def _import_timm() -> ModuleType:

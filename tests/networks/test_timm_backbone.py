@@ -40,6 +40,30 @@ def test_a_size_that_the_model_cannot_take():
         build_loss_network("timm:test_vit", (3, 8, 8), 4)
 
 
+@pytest.mark.parametrize("model", ["resnet10t", "test_vit", "mobilenetv3_small_050"])
+def test_the_number_of_features_is_told_without_a_pass(model):
+    network = build_loss_network(f"timm:{model}", (3, 32, 32), 4, try_out=False).eval()
+    assert network(torch.zeros(1, 3, 32, 32))[1].shape == (1, network.num_features)
+
+
+def test_a_model_of_two_classifiers():
+    with pytest.raises(ValueError, match=r"no single linear classifier.*timm.create_model\('deit"):
+        build_loss_network("timm:deit_tiny_distilled_patch16_224", (3, 32, 32), 4)
+
+
+@pytest.mark.parametrize("change", ["num_features", "n_classes"])
+def test_other_widths_than_the_classifier_tells(change):
+    network = build_loss_network("timm:resnet10t", (3, 32, 32), 4)
+    setattr(network, change, 5)
+    with pytest.raises(ValueError, match="no single linear classifier on pooled features"):
+        network.try_out((3, 32, 32))
+
+
+def test_whether_the_images_fit_can_be_left_out():
+    assert build_loss_network("timm:resnet10t", (3, 32, 32), 4, try_out=False).training
+    build_loss_network("timm:test_vit", (3, 8, 8), 4, try_out=False)
+
+
 def test_rows_and_options():
     with pytest.raises(ValueError, match="is for images"):
         build_loss_network("timm:resnet10t", (4,), 4)
