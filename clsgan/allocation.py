@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -15,12 +16,12 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     What an operation of torch in the block is going to make is foreseen by the shapes of what it
     is given; most operations are run on the "meta" device for that, which has no memory. Views and
-    what is written in place are free; what was freed again is not taken off.
+    what is written in place are free, and what was freed again is taken off.
 
     Parameters
     ----------
     n_bytes : int
-        For all tensors together that operations of the block make.
+        For all tensors together that operations of the block have made and that are still held.
     n_tensors : int
         How many of them there may be.
 
@@ -47,6 +48,7 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.n_bytes, self.n_tensors = n_bytes, n_tensors
         self.used = self.made = 0
+        self.held: list[tuple[StorageWeakRef, int]] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -66,16 +68,25 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if foreseen is not None:
             self._count(foreseen)
         result = func(*args, **given)
+        made = _tensors_in(result)
         if foreseen is None:
-            self._count([tensor.nbytes for tensor in _tensors_in(result)])
+            self._count([tensor.nbytes for tensor in made])
+        for tensor in made:
+            self.held.append((StorageWeakRef(tensor.untyped_storage()), tensor.nbytes))
+            self.used += tensor.nbytes
         return result
 
     def _count(self, sizes: Sequence[int]) -> None:
-        self.used, self.made = self.used + sum(sizes), self.made + len(sizes)
-        if self.used > self.n_bytes:
-            raise ValueError(f"it wants {self.used} bytes or more where {self.n_bytes} are due")
+        """Refuse results of some sizes, in bytes, beside those that are held."""
+        self.made += len(sizes)
         if self.made > self.n_tensors:
             raise ValueError(f"it wants more tensors than the {self.n_tensors} that are due")
+        if self.used + sum(sizes) > self.n_bytes:
+            self.held = [(storage, size) for storage, size in self.held if not storage.expired()]
+            self.used = sum(size for _, size in self.held)
+        wanted = self.used + sum(sizes)
+        if wanted > self.n_bytes:
+            raise ValueError(f"it wants {wanted} bytes or more where {self.n_bytes} are due")
 
 
 def _makes_tensors(func: Any) -> bool:
@@ -109,8 +120,10 @@ def _on_meta(func: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
     for argument in func._schema.arguments:
         if argument.name == "device":
             there["device"] = "meta"
-        elif argument.name in ("generator", "pin_memory"):
-            there.pop(argument.name, None)
+        elif argument.name == "generator" and "generator" in there:
+            there["generator"] = None
+        elif argument.name == "pin_memory":
+            there.pop("pin_memory", None)
     return func(*(_shadow(value) for value in args), **there)
 
 

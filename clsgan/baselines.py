@@ -98,7 +98,10 @@ def fit_before_test(model: CLSGANClassifier, data: RunData) -> None:
     See `supervised`.
     """
     model._n_test = len(data.y_test)
-    model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
+    try:
+        model.fit(data.x_lab, data.y_lab, X_unlab=data.unlabeled)
+    finally:
+        del model._n_test  # a later fit has no such test
 
 
 def supervised(data: RunData, arguments: dict[str, Any]) -> dict[str, Any]:

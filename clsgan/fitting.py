@@ -306,7 +306,7 @@ def _open_log(fabric: "Fabric", params: Mapping[str, Any], budget: Budget) -> Ru
     return RunLog(
         params["log_dir"],
         params["verbose"],
-        total_seconds=budget.time_limit,
+        total_seconds=params["time_limit"],
         total_steps=budget.max_steps,
         is_global_zero=fabric.is_global_zero,
     )

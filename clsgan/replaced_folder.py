@@ -11,7 +11,8 @@ from pathlib import Path
 from clsgan.folder_lock import FolderLock
 from clsgan.tensor_files import sync
 
-NEW, OLD = "new", "old"  # in a work folder: what is being written, and what it replaces
+# in a work folder: what is being written, what it replaces, and what it has replaced
+NEW, OLD, DONE = "new", "old", "done"
 
 
 @contextlib.contextmanager
@@ -121,6 +122,8 @@ def _swap(work: Path, target: Path) -> None:
             (work / OLD).rename(target)
         raise
     sync(target.parent)
+    if moved:  # it is not to come back, should the new one be deleted
+        (work / OLD).rename(work / DONE)
 
 
 @contextlib.contextmanager

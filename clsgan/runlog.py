@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
+FLUSH_SECONDS = 10.0  # from one flush of TensorBoard's file to the next: each waits for the disk
 BAR_FORMAT = "{percentage:3.0f}%|{bar:30}| {elapsed} · {desc}"
 
 
@@ -71,6 +72,7 @@ class RunLog:
         self.folder = None if folder is None or not is_global_zero else Path(folder)
         self._lines: FileIO | None = None
         self._events: Any = None
+        self._flushed = time.monotonic()
         self._bar: Any = None
         self._purge_step: int | None = None
         if verbose > 0 and is_global_zero:
@@ -111,6 +113,9 @@ class RunLog:
             _append(lines, text.encode())
             place = self.folder / TENSORBOARD_FOLDER
             _add_events(self._events, int(step), values)
+            if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+                self._events.flush()
+                self._flushed = time.monotonic()
         except OSError as error:
             with contextlib.suppress(OSError):  # what is written last may fail again
                 self._close_files()
@@ -173,17 +178,26 @@ class RunLog:
     def close(self) -> None:
         """Flush and close the files and the bar; closing twice does nothing.
 
+        Raises
+        ------
+        OSError
+            If TensorBoard's file cannot be written to its end.
+
         Examples
         --------
         >>> log = RunLog()
         >>> log.close()
         >>> log.close()
         """
-        self._close_files()
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()
             self._bar = None
+        try:
+            self._close_files()
+        except OSError as error:
+            place = f"{self.folder}/{TENSORBOARD_FOLDER}"
+            raise OSError(f"{place} cannot be written to its end: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +262,6 @@ def _add_events(events: Any, step: int, values: Mapping[str, float]) -> None:
     for name, value in values.items():
         summary = scalar(name, value)
         events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-    events.flush()
 
 
 def _json_number(value: float) -> float | str:

@@ -39,6 +39,7 @@ DESIGN = (*NETWORKS, "loss_network_options", "generator_options")
 MAX_HISTORY = 2000
 LAST_GOOD = "last_good_model"
 SPARE_BYTES = 2**24  # what building a network may take beside its weights
+TRIED_BYTES = 2**26  # two rows that a network of the user's own may be tried with in any case
 REPORTED = ("validation_error_", "unlabeled_kept_share_")  # of classifiers; either may be None
 PLAIN = ("n_steps_", "fit_time_", "images_per_second_", "precision_", "n_features_in_")
 
@@ -229,7 +230,7 @@ def restore(
     estimator.image_shape_ = estimator.spec_.shape if estimator.spec_.is_image else None
     estimator.layout_ = estimator.spec_.layout if estimator.spec_.is_image else None
     estimator.device_, estimator.skipped_ = "cpu", []
-    estimator.n_skipped_steps_ = int(fitted.get("n_skipped_steps", 0))
+    estimator.n_skipped_steps_ = int(fitted.get("n_skipped_steps") or 0)
     estimator.interrupted_ = bool(fitted.get("interrupted", False))
     estimator.loss_network_ = _network("loss_network", estimator, tensors)
     estimator._n_features_out = int(cast(Any, estimator.loss_network_).num_features)
@@ -276,8 +277,9 @@ def _limit(
     if not isinstance(part, nn.Module):
         return LimitedAllocation(n_bytes, 20 * len(tensors) + 1000)
     rows = 2 * 4 * max(prod(shape), latent_dim)
-    if rows > n_bytes:
-        raise ValueError(f"two rows take {rows} bytes where {n_bytes} are due")
+    due = max(n_bytes, TRIED_BYTES)
+    if rows > due:
+        raise ValueError(f"two rows take {rows} bytes where {due} are due")
     return nullcontext()
 
 

@@ -1,6 +1,7 @@
 """Threads on a CPU: how many a run bounded by time uses, and how all of them round."""
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ SLOW_DOWN = 0.6
 HOPELESS = 0.5
 RETRY_SECONDS = 60.0
 ENVIRONMENT_BYTES = 256  # more than C's fenv_t takes on any machine
+_forked: list[int] = []  # GNU's OpenMP waits for ever for workers that a fork has left behind
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
 
 
 def share_rounding() -> bool:
@@ -23,14 +27,15 @@ def share_rounding() -> bool:
     Returns
     -------
     bool
-        Whether there was a way: GNU's OpenMP, as in torch for Linux, and more than one thread.
+        Whether there was a way: GNU's OpenMP, as in torch for Linux, more than one thread, and a
+        process that is not a fork of another.
 
     Examples
     --------
     >>> share_rounding() in (True, False)
     True
     """
-    if torch.get_num_threads() == 1:
+    if torch.get_num_threads() == 1 or _forked:
         return False
     try:
         loaded = ctypes.CDLL(None)

@@ -51,6 +51,21 @@ def test_layers_are_counted_to_the_byte():
     assert limit.used == sum(t.nbytes for t in known)
 
 
+def test_what_was_freed_is_taken_off_and_what_a_view_holds_is_not():
+    with LimitedAllocation(10_000, 100):
+        for _ in range(20):
+            torch.zeros(1000)
+        kept = [torch.zeros(1000)[:1] for _ in range(2)]
+        with pytest.raises(ValueError, match="it wants 12000 bytes or more where 10000 are due"):
+            torch.zeros(1000)
+    assert len(kept) == 2
+
+
+def test_drawn_values_are_counted_before_they_are_made():
+    with pytest.raises(ValueError, match="where 1000 are due"), LimitedAllocation(1000, 10):
+        torch.randn(10**13, generator=torch.Generator())
+
+
 def test_the_number_of_tensors():
     told = "more tensors than the 10 that are due"
     with pytest.raises(ValueError, match=told), LimitedAllocation(10**6, 10):

@@ -1,6 +1,8 @@
 """Devices, precisions, and global state that is left as it was found."""
 
+import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -161,6 +163,28 @@ def test_denormals_are_flushed_in_worker_threads_and_inside_only(denormals, two_
     with pytest.raises(KeyError), flushed_denormals():
         raise KeyError
     assert kept_by_part(small) == [True] * 8
+
+
+FORKED = """
+import os, torch
+from clsgan.devices import flushed_denormals
+torch.set_num_threads(2)
+with flushed_denormals():
+    torch.ones(2**20) * 2
+child = os.fork()
+with flushed_denormals():
+    done = float(torch.tensor(1e-39) * 1) == 0
+if child == 0:
+    os._exit(0 if done else 1)
+print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_waits_for_no_workers_of_its_parent() -> None:
+    command = [sys.executable, "-c", FORKED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "child ended with 0\n"
 
 
 def test_flushing_that_was_on_stays_on(denormals) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import warnings
 from pathlib import Path
@@ -242,21 +243,16 @@ def test_a_failure_on_the_way_leaves_the_old_model_whole(folder, monkeypatch, st
 
 
 @pytest.mark.parametrize("n_bytes", [100, 2_000, 12_000])
-def test_a_disk_that_is_full(folder, n_bytes):
+def test_a_disk_that_is_full(folder, n_bytes, full_disk):
     """Whichever file it is: safetensors has an error of its own, which is no OSError."""
-    resource = pytest.importorskip("resource")
     before = contents(folder)
     weights = {"a": torch.zeros(2_500 if n_bytes < 12_000 else 1)}
     document = {"new": "x" * 20_000}
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
+    with full_disk(n_bytes):
         with pytest.raises(OSError, match=r"cannot be written to .*model: .*there stays") as caught:
             write_model(folder, weights, document, overwrite=True)
         with pytest.raises(OSError, match=r"other: .*[Ff]ile too large") as fresh:
             write_model(folder.parent / "other", weights, document)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert TENSORS in str(caught.value) or n_bytes == 12_000
     assert "stays" not in str(fresh.value)
     assert contents(folder) == before
@@ -415,3 +411,17 @@ def test_what_json_cannot_hold_is_not_half_written(folder):
         with pytest.raises((ValueError, TypeError)):
             write_model(folder, {}, document, overwrite=True)
     assert contents(folder) == before
+
+
+def test_a_model_that_was_replaced_does_not_come_back_where_the_new_one_is_deleted(
+    folder, monkeypatch
+):
+    with monkeypatch.context() as patch:  # killed before it could clear up
+        patch.setattr(replaced_folder.shutil, "rmtree", lambda *args, **kwargs: None)
+        write_model(folder, {}, {"new": 1}, overwrite=True)
+    assert len(list(folder.parent.iterdir())) == 2, "with what is left"
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError):
+        read_model(folder)
+    write_model(folder, {}, {"newer": 1})
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]

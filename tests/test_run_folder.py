@@ -7,6 +7,7 @@ import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,16 +177,11 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz")
 
 
-def test_a_disk_that_is_full_names_the_file(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
+def test_a_disk_that_is_full_names_the_file(tmp_path: Path, full_disk: Any) -> None:
     write_json(tmp_path / "a.json", {"error": 0.5})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OSError, match=r"a\.json cannot be written: .*too large"):
-            write_json(tmp_path / "a.json", {"names": ["x"] * 1000})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = pytest.raises(OSError, match=r"a\.json cannot be written: .*too large")
+    with full_disk(1000), told:
+        write_json(tmp_path / "a.json", {"names": ["x"] * 1000})
     assert read_json(tmp_path / "a.json") == {"error": 0.5}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 

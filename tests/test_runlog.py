@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from clsgan import runlog
 from clsgan.runlog import METRICS_FILE, TENSORBOARD_FOLDER, RunLog
 
 
@@ -104,36 +105,35 @@ def test_events_after_a_purge_take_the_place_of_older_ones(tmp_path: Path) -> No
     assert found[2].step == 5 and found[2].summary.value[0].tag == "loss"
 
 
-@pytest.fixture
-def disk() -> Iterator[Callable[[int], None]]:
-    """Makes files longer than a number of bytes fail, as on a full disk."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_names_the_file_and_leaves_whole_lines(
-    tmp_path: Path, disk: Callable[[int], None]
-) -> None:
+def test_a_full_disk_names_the_file_and_leaves_whole_lines(tmp_path: Path, full_disk: Any) -> None:
     log = RunLog(tmp_path)
     log.write(1, loss=1.0)
-    disk(200)
-    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written at step 2: .*too large"):
+    told = pytest.raises(OSError, match=r"metrics\.jsonl cannot be written at step 2: .*too large")
+    with full_disk(200), told:
         log.write(2, **{f"a_long_name_{k}": 1.0 for k in range(20)})
     log.close()
     assert read_lines(tmp_path) == [{"step": 1, "loss": 1.0}]
 
 
 def test_a_disk_that_has_no_room_for_events_is_told_and_not_waited_for(
-    tmp_path: Path, disk: Callable[[int], None]
+    tmp_path: Path, full_disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RunLog(tmp_path) as log:
-        disk(500)
-        with pytest.raises(OSError, match=r"tensorboard cannot be written at step \d+: .*large"):
-            for step in range(100):
-                log.write(step, loss=1.0)
+    monkeypatch.setattr(runlog, "FLUSH_SECONDS", 0.0)
+    told = pytest.raises(OSError, match=r"tensorboard cannot be written at step \d+: .*large")
+    with RunLog(tmp_path) as log, full_disk(500), told:
+        for step in range(100):
+            log.write(step, loss=1.0)
     assert read_lines(tmp_path) == log.records
+
+
+def test_events_that_cannot_be_written_at_the_end_are_told(tmp_path: Path, full_disk: Any) -> None:
+    log = RunLog(tmp_path)
+    log.write(1, loss=1.0)
+    told = pytest.raises(OSError, match=r"tensorboard cannot be written to its end: .*large")
+    with full_disk(20), told:
+        log.close()
+    log.close()
+    assert read_lines(tmp_path) == [{"step": 1, "loss": 1.0}]
 
 
 def test_checkpoints_stay_good_where_the_log_cannot_be_written(

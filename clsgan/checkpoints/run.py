@@ -201,7 +201,10 @@ class Checkpoints:
         self.lock.__enter__()
         try:
             for partial in self.folder.glob(PARTIAL):  # of a process that was killed
-                shutil.rmtree(partial, ignore_errors=True)
+                if partial.is_dir():
+                    shutil.rmtree(partial, ignore_errors=True)
+                else:
+                    partial.unlink()
             return self._open(described)
         except BaseException:
             self.lock.__exit__(None, None, None)

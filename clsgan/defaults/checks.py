@@ -186,7 +186,8 @@ def check_prior_fakes(settings: Settings) -> None:
     """
     if settings.objective.unlabeled_fakes != "prior" or not settings.generated_batch_size:
         return
-    labeled = settings.sizes(1.0, has_unlabeled=True, world_size=1).labeled
+    fewest_known = 1.0 if settings.objective.unlabeled_filter is None else 0.0
+    labeled = settings.sizes(1.0, True, world_size=1, known_share=fewest_known).labeled
     if settings.generated_batch_size <= labeled and settings.objective.unlabeled != "none":
         raise ValueError(
             f"generated_batch_size={settings.generated_batch_size} leaves none for the unlabeled "

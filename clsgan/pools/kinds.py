@@ -255,6 +255,9 @@ class StreamedStream:
         """Go on from a place."""
         if state.get("kind") != "streamed":
             raise ValueError(f"X_unlab is a stream; the place saved is {dict(state)}")
+        if (state["began"], int(state["n_blocks"])) == (self.began, self.n_blocks):
+            self.used = int(state["used"])  # the block is here: nothing is read again
+            return
         self.reader.load_state_dict(state["began"])
         self.n_blocks = int(state["n_blocks"])
         if self.n_blocks >= 0:

@@ -391,16 +391,10 @@ def test_a_full_disk(call, begun, tiny, digits, tmp_path, monkeypatch):
     assert_same(tiny(max_steps=STEPS).fit(digits.x_lab, digits.y_lab), begun())
 
 
-def test_a_disk_that_takes_half_of_a_file(begun, tmp_path):
-    resource = pytest.importorskip("resource")
+def test_a_disk_that_takes_half_of_a_file(begun, tmp_path, full_disk):
     before = contents(tmp_path / "c")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(OSError, match="step 6 cannot be written"):
-            begun()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(20_000), pytest.raises(OSError, match="step 6 cannot be written"):
+        begun()
     assert contents(tmp_path / "c") == before
 
 

@@ -252,6 +252,15 @@ def test_looking_reads_no_more_than_it_shows():
     assert len(blended.some(20)) == 20 and 0 < counted.read <= 20
 
 
+def test_going_back_within_a_block_reads_nothing_again():
+    counted = Counted()
+    stream = open_pool(counted, SPEC, check).stream(1)
+    stream.take(4)
+    place, expected, read = stream.state_dict(), stream.take(7), counted.read
+    stream.load_state_dict(place)
+    assert np.array_equal(stream.take(7), expected) and counted.read == read
+
+
 PICTURE = Image.new("RGB", (64, 64))
 
 
