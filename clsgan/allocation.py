@@ -1,6 +1,6 @@
 """A limit to what a block of code may allocate, for networks that a stranger's file describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -48,7 +48,7 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.n_bytes, self.n_tensors = n_bytes, n_tensors
         self.used = self.made = 0
-        self.held: list[tuple[StorageWeakRef, int]] = []
+        self.held: list[tuple[Callable[[], bool], int]] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -72,7 +72,7 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if foreseen is None:
             self._count([tensor.nbytes for tensor in made])
         for tensor in made:
-            self.held.append((StorageWeakRef(tensor.untyped_storage()), tensor.nbytes))
+            self.held.append((_weak(tensor), tensor.nbytes))
             self.used += tensor.nbytes
         return result
 
@@ -82,11 +82,17 @@ class LimitedAllocation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.made > self.n_tensors:
             raise ValueError(f"it wants more tensors than the {self.n_tensors} that are due")
         if self.used + sum(sizes) > self.n_bytes:
-            self.held = [(storage, size) for storage, size in self.held if not storage.expired()]
+            self.held = [(freed, size) for freed, size in self.held if not freed()]
             self.used = sum(size for _, size in self.held)
         wanted = self.used + sum(sizes)
         if wanted > self.n_bytes:
             raise ValueError(f"it wants {wanted} bytes or more where {self.n_bytes} are due")
+
+
+def _weak(tensor: Tensor) -> Callable[[], bool]:
+    """What tells whether the memory of a tensor was freed, that of its views too."""
+    storage: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    return lambda: bool(storage.expired())
 
 
 def _makes_tensors(func: Any) -> bool:
