@@ -107,8 +107,9 @@ class CLSGANClassifier(
         those of the labels, equal ones, an estimate by expectation maximisation on the soft labels
         (Saerens et al., 2002), or those given.
     class_weight : dict, "balanced" or None
-        Weights of the classes in the labeled term, as in scikit-learn: "balanced" gives each class
-        the same sum of weights. Brought to a mean of 1 over the labeled rows.
+        Weights of the classes, as in scikit-learn: "balanced" gives each class the same sum of
+        weights. They move the scores (logit adjustment, arXiv 2007.07314), not the rows: what a
+        network knows by heart does not feel how much it weighs. 0 counts as 1e-4.
     margins_train : {"level", "network"}, optional
         Whether the margins move the level of all class scores alone or the whole loss network.
     outlier_weight, unlabeled_outlier_weight : float, optional

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clsgan.augment import Augment
 from clsgan.draws import SharedGenerator, own_rows
-from clsgan.objectives import balanced_shares
 from clsgan.pools.store import PoolStore
 
 
@@ -56,9 +55,9 @@ class Batch:
     x_lab_plain : Tensor [B, ...] or None
         The labeled rows as the teacher would see them; where they are asked for.
     class_weight : Tensor [K] or None
-        Weight of the labeled rows of each class.
+        Weight of each class.
     trained : Tensor [K] or None
-        Class shares of the labels, as weighed.
+        Class shares of the labels.
 
     Examples
     --------
@@ -86,7 +85,7 @@ class ClassShares:
     Attributes
     ----------
     weight : Tensor [K] or None
-        Weight of the labeled rows of each class; 1 each if None.
+        Weight of each class; 1 each if None.
     pool_prior : Tensor [K] or None
         Shares that the unlabeled rows are believed to have; those of the labels if None.
 
@@ -282,7 +281,6 @@ class Streams:
             None if shares is None else shares.to(self.device)
             for shares in (classes.weight, classes.pool_prior)
         )
-        self.trained = balanced_shares(self.prior, self.class_weight)
         self.keep_plain = keep_plain
         self.labeled_rows = EndlessSampler(len(labeled), seed, rank, world_size)
         self.unlabeled_rows = EndlessSampler(len(unlabeled), seed + 1, rank, world_size)
@@ -315,7 +313,7 @@ class Streams:
             prior=self.prior if self.pool_prior is None else self.pool_prior,
             x_lab_plain=self.teacher_augment(labeled, self.generator) if self.keep_plain else None,
             class_weight=self.class_weight,
-            trained=self.trained,
+            trained=self.prior,
         )
 
     def plain_labeled(self, count: int, batches: int) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ from clsgan.objectives import (
     loss_sensitive_critic,
     pixel_margin,
     unlabeled_loss,
+    without_weights,
 )
 from clsgan.streams import Batch
 from clsgan.train_state import TrainState
@@ -37,7 +38,7 @@ def labeled_term(
     logits : Tensor [B, K]
     y : Tensor [B], int64
     class_weight : Tensor [K], optional
-        Weight of the rows of each class.
+        Weight of each class, which the scores have and the labels have not.
 
     Returns
     -------
@@ -50,11 +51,8 @@ def labeled_term(
     >>> labeled_term(OBJECTIVES["default"], torch.zeros(1, 2), torch.tensor([0]))
     tensor(0.6931)
     """
-    losses = objective.losses(logits)
+    losses = objective.losses(without_weights(logits, class_weight))
     smoothing = objective.label_smoothing
-    if class_weight is not None:
-        rows = (1 - smoothing) * at_label(losses, y) + smoothing * losses.mean(dim=1)
-        return (class_weight[y] * rows).mean()
     return (1 - smoothing) * at_label(losses, y).mean() + smoothing * losses.mean()
 
 

@@ -14,6 +14,7 @@ from clsgan.objectives import (
     align_classes,
     non_negative_risk,
     outlier_probability,
+    without_weights,
 )
 from clsgan.streams import Batch
 from clsgan.train_state import TrainState
@@ -62,6 +63,7 @@ def unlabeled_term(
     known = None
     if objective.unlabeled_filter is not None:
         known = known_weights(fabric, state, batch, target if asked.teacher == "average" else None)
+    logits, target = (without_weights(scores, batch.class_weight) for scores in (logits, target))
     if objective.class_alignment and asked.aligned:
         target = _aligned(fabric, state, objective, batch, target, known)
     losses = asked.loss(logits, target)

@@ -1,5 +1,7 @@
 """`class_weight` and `class_prior`: what they come to, what they do, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -70,13 +72,16 @@ def test_a_prior_that_nothing_is_aligned_to_is_refused(tiny, digits):
     assert tiny(class_prior="uniform", unlabeled="none").fit(*digits[:3]).n_steps_ == 3
 
 
-def test_the_labeled_term_is_the_weighted_mean():
+def test_the_labeled_term_is_that_of_scores_without_the_weights():
     objective = build_objective("default")
     draws = torch.Generator().manual_seed(0)
     logits, y = torch.randn(6, 3, generator=draws), torch.tensor([0, 1, 2, 0, 0, 1])
     weight = torch.tensor([0.5, 1.0, 4.0])
-    rows = [labeled_term(objective, logits[i : i + 1], y[i : i + 1]) for i in range(6)]
-    expected = np.mean([float(weight[k] * row) for k, row in zip(y, rows, strict=True)])
+    smoothing, expected = objective.label_smoothing, 0.0
+    for row, k in zip(logits.tolist(), y.tolist(), strict=True):
+        moved = [a - math.log(w) for a, w in zip(row, weight.tolist(), strict=True)]
+        losses = [math.log(sum(map(math.exp, moved))) - a for a in moved]
+        expected += ((1 - smoothing) * losses[k] + smoothing * sum(losses) / 3) / 6
     assert float(labeled_term(objective, logits, y, weight)) == pytest.approx(expected, abs=1e-6)
     ones = labeled_term(objective, logits, y, torch.ones(3))
     assert float(ones) == pytest.approx(float(labeled_term(objective, logits, y)), abs=1e-6)

@@ -31,7 +31,7 @@ from clsgan.objectives.beyond import (
     beyond_generator,
     check_beyond,
 )
-from clsgan.objectives.class_shares import balanced_shares, shifted_shares
+from clsgan.objectives.class_shares import shifted_shares, without_weights
 from clsgan.objectives.costs import (
     Cost,
     check_cost,
@@ -98,7 +98,6 @@ __all__ = [
     "align_classes",
     "all_pairs_critic",
     "at_label",
-    "balanced_shares",
     "beyond_critic",
     "beyond_generator",
     "build_objective",
@@ -135,4 +134,5 @@ __all__ = [
     "unlabeled_loss",
     "wasserstein_critic",
     "wasserstein_generator",
+    "without_weights",
 ]

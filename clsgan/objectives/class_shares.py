@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+LEAST_WEIGHT = 1e-4  # a class of weight 0 is as good as never predicted
+
 
 def shifted_shares(probabilities: Tensor, trained: Tensor, believed: Tensor) -> Tensor:
     """One step of expectation maximisation for the class shares of unlabeled rows.
@@ -35,26 +37,30 @@ def shifted_shares(probabilities: Tensor, trained: Tensor, believed: Tensor) -> 
     return (corrected / corrected.sum(dim=1, keepdim=True)).mean(dim=0)
 
 
-def balanced_shares(trained: Tensor, weight: Tensor | None) -> Tensor:
-    """Class shares that labeled rows have for a network that weighs them by class.
+def without_weights(scores: Tensor, weight: Tensor | None) -> Tensor:
+    """Scores of a network whose classes have weights, as those of one whose classes have none.
+
+    Logit adjustment (Menon et al., arXiv 2007.07314, section 5): the cross-entropy of
+    ``a_k - log w_k`` is least where ``softmax(a)`` has ``w_k p(k | x)``, normalised, as that of
+    rows weighed by ``w`` is. But a network that knows its few rows of a class by heart does not
+    feel how much these weigh.
 
     Parameters
     ----------
-    trained : Tensor [K]
-        Shares of the labels.
+    scores : Tensor [B, K]
+        a_k(x).
     weight : Tensor [K] or None
-        Weight of each class.
+        Weight of each class, 1 each if None; one below 1e-4 counts as 1e-4.
 
     Returns
     -------
-    Tensor [K]
-        They sum to 1.
+    Tensor [B, K]
+        ``a_k - log w_k``.
 
     Examples
     --------
     >>> import torch
-    >>> balanced_shares(torch.tensor([0.2, 0.8]), torch.tensor([4.0, 1.0]))
-    tensor([0.5000, 0.5000])
+    >>> without_weights(torch.zeros(1, 2), torch.tensor([1.0, 4.0]))
+    tensor([[ 0.0000, -1.3863]])
     """
-    weighed = trained if weight is None else trained * weight
-    return weighed / weighed.sum()
+    return scores if weight is None else scores - weight.clamp_min(LEAST_WEIGHT).log()

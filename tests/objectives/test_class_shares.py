@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsgan.objectives import balanced_shares, shifted_shares
+from clsgan.objectives import shifted_shares, without_weights
 
 
 def test_a_step_is_that_of_saerens():
@@ -38,8 +38,35 @@ def test_a_class_that_no_label_has_stays_finite():
     assert torch.isfinite(shares).all() and float(shares.sum()) == pytest.approx(1)
 
 
-def test_weighed_shares():
-    shares = torch.tensor([0.1, 0.9])
-    assert balanced_shares(shares, None) is not None
-    assert torch.equal(balanced_shares(shares, None), shares)
-    assert torch.allclose(balanced_shares(shares, 1 / shares), torch.tensor([0.5, 0.5]))
+def test_weights_are_taken_out_of_scores_one_by_one():
+    draws = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 3, generator=draws, dtype=torch.float64)
+    weight = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
+    made = without_weights(scores, weight)
+    for i in range(4):
+        for k in range(3):
+            assert float(made[i, k]) == pytest.approx(float(scores[i, k]) - np.log(float(weight[k])))
+    assert without_weights(scores, None) is scores
+    assert torch.isfinite(without_weights(scores, torch.tensor([0.0, 1.0, 2.0]))).all()
+
+
+def test_at_its_least_the_adjusted_loss_gives_what_weighed_rows_give():
+    """One row of two classes, of which 9 in 10 labels are the first; the second weighs nine."""
+    shares, weight = torch.tensor([0.9, 0.1]), torch.tensor([1.0, 9.0])
+    found = []
+    for adjusted in (True, False):
+        scores = torch.zeros(1, 2, requires_grad=True)
+        optimizer = torch.optim.LBFGS([scores], max_iter=100)
+
+        def loss(scores=scores, adjusted=adjusted, optimizer=optimizer):
+            optimizer.zero_grad()
+            given = without_weights(scores, weight) if adjusted else scores
+            rows = shares if adjusted else shares * weight
+            value = -(rows * given.log_softmax(dim=1)).sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+        found.append(scores.detach().softmax(dim=1))
+    assert torch.allclose(found[0], found[1], atol=1e-3)
+    assert torch.allclose(found[0], torch.tensor([[0.5, 0.5]]), atol=1e-3)
