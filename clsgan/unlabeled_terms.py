@@ -113,9 +113,20 @@ def _aligned(
     predicted = _follow_classes(fabric, state, target, known)
     expected = batch.prior
     if objective.estimate_prior and batch.trained is not None:
-        expected = _all_mean(fabric, state.pool.see_classes(target.softmax(dim=1), batch.trained))
+        trained = _trained_shares(state, batch, batch.trained)
+        expected = _all_mean(fabric, state.pool.see_classes(target.softmax(dim=1), trained))
         state.pool.class_shares = expected
     return align_classes(target, predicted, expected, objective.class_alignment)
+
+
+def _trained_shares(state: TrainState, batch: Batch, labels: Tensor) -> Tensor:
+    """Class shares [K] under which the teacher learned: of labels, and of aligned soft labels.
+
+    Taken for those of the labels alone, a belief that is too large would feed itself: soft labels
+    are aligned to it, the teacher learns it, and it would be corrected by it once more.
+    """
+    believed = labels if state.pool.class_shares is None else state.pool.class_shares
+    return torch.lerp(labels, believed, len(batch.x_unl) / (len(batch.x_lab) + len(batch.x_unl)))
 
 
 def _follow_classes(
