@@ -45,7 +45,8 @@ def test_weights_are_taken_out_of_scores_one_by_one():
     made = without_weights(scores, weight)
     for i in range(4):
         for k in range(3):
-            assert float(made[i, k]) == pytest.approx(float(scores[i, k]) - np.log(float(weight[k])))
+            expected = float(scores[i, k]) - np.log(float(weight[k]))
+            assert float(made[i, k]) == pytest.approx(expected)
     assert without_weights(scores, None) is scores
     assert torch.isfinite(without_weights(scores, torch.tensor([0.0, 1.0, 2.0]))).all()
 
