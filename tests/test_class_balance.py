@@ -12,6 +12,7 @@ from clsgan import CLSGANClassifier
 from clsgan.class_balance import class_shares
 from clsgan.objectives import build_objective
 from clsgan.terms import labeled_term
+from clsgan.unlabeled_terms import _aligned
 
 CLASSES, CODES = np.array(["a", "b", "c"]), np.array([0, 0, 0, 0, 1, 1, 2, 2])
 
@@ -133,6 +134,19 @@ def test_the_estimate_follows_the_pool(tiny_rows, digits):
         model = tiny_rows(class_prior=prior, generator=None, **run).fit(*labeled, x_pool)
         error[prior] = np.mean(model.predict(x_pool) != y_pool)
     assert error["estimate"] < error["labels"] - 0.02
+
+
+def test_a_belief_that_the_teacher_has_learned_does_not_feed_itself(make_run):
+    """It sees the shares of labels and of soft labels aligned to the belief, and no more."""
+    run = make_run(class_prior="estimate")
+    batch, _ = draw(run)
+    believed = torch.softmax(torch.arange(10.0), dim=0)
+    run.state.pool.class_shares = believed
+    unlabeled = len(batch.x_unl) / (len(batch.x_unl) + len(batch.x_lab))
+    learned = (1 - unlabeled) * batch.trained + unlabeled * believed
+    target = learned.log().expand(len(batch.x_unl), -1)
+    _aligned(run.fabric, run.state, run.settings.objective, batch, target, None)
+    assert torch.allclose(run.state.pool.class_shares, believed, atol=1e-6)
 
 
 def test_weights_and_priors_are_saved(tiny_rows, tmp_path):
