@@ -106,7 +106,7 @@ def test_the_plan_has_every_pool_every_factor_and_three_seeds(
             assert f"{start}300s.filtered@novel{share}" in names
         assert f"{start}600s.filtered@novel50" in names
         for factor in parts.mismatch.FACTORS:
-            assert f"{start}300s.balanced@imbalance{factor}" in names
+            assert f"{start}180s.balanced@imbalance{factor}" in names
 
 
 @pytest.fixture
