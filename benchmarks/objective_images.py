@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,12 @@ def extractor(data: ImageData, folder: Path, steps: int = STEPS) -> Extractor:
         ).fit(data.x_train, data.y_train)
         unfinished = folder / f".{name}.{os.getpid()}"
         model.save(unfinished)
-        unfinished.rename(where)
+        try:
+            unfinished.rename(where)
+        except OSError:  # another process was first, with the same weights
+            if not where.exists():
+                raise
+            shutil.rmtree(unfinished)
     model = CLSGANClassifier.load(where)
     error = 1 - model.score(data.x_test, data.y_test)
     return Extractor(model, {"name": name, "sha256": weights_hash(model), "test_error": error})

@@ -9,7 +9,7 @@ arguments under one name, another extractor on one data set) are refused.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import mean, stdev
 from typing import Any
 
 from jobs import ROOT
@@ -113,25 +113,28 @@ def remark(row: Row) -> str:
 
 
 def critics(group: Group) -> str:
-    """How far the critic's output wanders: on generated rows over the run, on real ones by seed."""
+    """How far the critic's output wanders: on generated rows over the run, on real ones by seed.
+
+    Both in units of the standard deviation over real rows at the end, as objectives scale it.
+    """
     lines = []
     for name, row in group.items():
         drift = [drift_of(result) for result in row if "diverged" not in result]
-        last = values(row, "critic", "real_mean")
-        between = f"{stdev(last):.3f}" if len(last) > 1 else ""
+        last, spreads = values(row, "critic", "real_mean"), values(row, "critic", "real_std")
+        between = f"{stdev(last) / mean(spreads):.2f}" if len(last) > 1 else ""
         lines.append(
-            [f"`{name}`", spread(drift, ".3f"), spread(last, ".3f"), between,
-             spread(values(row, "critic", "real_std"), ".3f"), *cost(row)]
+            [f"`{name}`", spread(drift, ".2f"), between, spread(last, ".2f"),
+             spread(spreads, ".2f"), *cost(row)]
         )  # fmt: skip
-    heading = ["objective", "wandering over the run", "mean on real rows at the end"]
-    return table([*heading, "between seeds", "over real rows", *COST], lines)
+    heading = ["objective", "wandering over the run", "between seeds"]
+    return table([*heading, "mean on real rows", "deviation over real rows", *COST], lines)
 
 
 def drift_of(result: Result) -> float:
-    """Standard deviation over the second half of a run of the critic's mean on generated rows."""
+    """How the critic's mean on generated rows varies over the second half of a run, see `critics`."""
     series = result["series"]["generator"]
     half = series[len(series) // 2 :]
-    return stdev(half) if len(half) > 1 else 0.0
+    return stdev(half) / result["measures"]["critic"]["real_std"] if len(half) > 1 else 0.0
 
 
 def generalised(group: Group) -> str:
@@ -142,7 +145,7 @@ def generalised(group: Group) -> str:
     return table(["control", *(part.replace("_", " ") for part in OF_ROWS), *COST], lines)
 
 
-OF_ROWS = ("train", "held_out", "generated", "gap", "relative_gap")
+OF_ROWS = ("train", "held_out", "generated", "gap", "auroc")
 
 
 def consistent(group: Group) -> str:

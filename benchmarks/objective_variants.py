@@ -5,8 +5,9 @@ from typing import Any
 
 Arguments = dict[str, Any]
 
-# The generator of Table 1 of the LS-GAN paper, for its batch norm.
-WITH_BATCH_NORM: Arguments = {"generator": "paper", "generator_options": {"norm": True}}
+# The generator of Table 1 of the LS-GAN paper, for its batch norm; an eighth as wide.
+THIN = {"width": 64}
+WITH_BATCH_NORM: Arguments = {"generator": "paper", "generator_options": {"norm": True, **THIN}}
 
 PLAIN: Arguments = {"penalty": None, "critic_steps": 1}
 DECAY: Arguments = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
@@ -70,7 +71,7 @@ RESILIENCE = {
     f"{name}-{norm}-{steps}": {
         **WITH_BATCH_NORM,
         **SYSTEMS[name],
-        "generator_options": {"norm": norm == "norm"},
+        "generator_options": {"norm": norm == "norm", **THIN},
         "critic_steps": steps,
         "log_gradients": True,
     }
@@ -83,7 +84,7 @@ LEAST_SQUARES = {
     f"{name}-{norm}-{optimizer}": {
         **WITH_BATCH_NORM,
         "objective": name,
-        "generator_options": {"norm": NORMS[norm][0]},
+        "generator_options": {"norm": NORMS[norm][0], **THIN},
         "loss_network_options": {"norm": NORMS[norm][1]},
         "optimizer": optimizer,
     }
@@ -114,6 +115,7 @@ CONSISTENCY = {
     f"lambda={weight:g}": {
         "objective_options": {"hinge_weight": weight, "output": "absolute"},
         "margin_scale": 1.0,
+        "penalty_target": 1.0,
         "penalty_weight": 10 * max(weight, 1.0),
     }
     for weight in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)

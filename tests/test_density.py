@@ -10,7 +10,7 @@ import torch
 from clsgan import LSGAN, CLSGANClassifier
 from clsgan.defaults import resolve_density_settings
 from clsgan.inputs import InputSpec
-from clsgan.lipschitz import gradient_norms
+from clsgan.lipschitz import gradient_norms, gradient_penalty
 from clsgan.objectives import (
     BEYOND_KINDS,
     DISTANCES,
@@ -118,7 +118,9 @@ def settings(**params):
 @pytest.mark.parametrize("name", ["ls_gan", "gls_gan"])
 def test_loss_sensitive_systems_come_with_control_that_can_be_left_out(name):
     own = settings(objective=name)
-    assert (own.penalty, own.penalty_weight, own.one_sided) == ("gp", 1.0, True)
+    steepest = 2.4576 / 2**0.5  # of the margin, on two columns
+    assert (own.penalty, own.one_sided) == ("gp", True)
+    assert (own.penalty_target, own.penalty_weight) == (4 * steepest, 1 / steepest**2)
     assert own.critic_steps == 5 and own.clip is None
     published = {"weight_decay": 5e-5, "generator_weight_decay": 5e-5}
     plain = settings(objective=name, penalty=None, critic_steps=1, **published)
@@ -132,13 +134,35 @@ def test_loss_sensitive_systems_come_with_control_that_can_be_left_out(name):
     assert not settings(objective="wgan_gp").one_sided
 
 
-def test_the_target_of_the_penalty_is_one_if_not_given():
-    for name in ("ls_gan", "wgan_gp", "lipschitz_gan"):
-        assert settings(objective=name).penalty_target == 1
-    assert settings(penalty_target=3).penalty_target == 3
+def test_the_target_of_the_penalty_is_that_of_the_system_or_one():
+    for given in ({"objective": "wgan_gp"}, {"objective": "hinge", "penalty": "gp"}):
+        assert settings(**given).penalty_target == 1
+    for options in ({"margin": "features"}, {"margin_scale": 0.0}):  # no slope to measure by
+        own = settings(objective_options=options)
+        assert (own.penalty_target, own.penalty_weight) == (1, 1)
+    assert settings(margin_scale=3.0).penalty_target == pytest.approx(12 / 2**0.5)
+    given = settings(penalty_target=3)
+    assert (given.penalty_target, given.penalty_weight) == (3, 2 / 2.4576**2)
 
 
-def test_more_pairs_keep_the_margin_where_losses_may_be_as_steep_as_it(gaussians, monkeypatch):
+@pytest.mark.parametrize("n", [1, 7])
+def test_the_penalty_of_a_loss_sensitive_system_is_the_same_for_rows_of_any_size(n):
+    """Slopes count by the steepest of the margin, which falls with the number of inputs."""
+    images = InputSpec((3, n, n), "NCHW", "float32")
+    own = resolve_density_settings(LSGAN("gls_gan").all_params(), images)
+    x, unit = torch.randn(5, 3, n, n, dtype=torch.float64), torch.ones(1, 3, n, n).double()
+    unit = unit / unit.norm()
+    (margin,) = pixel_margin(unit, 0 * unit, 2.4576)  # grows so much in a step of length 1
+    for slope in (4.0, 6.0):  # in units of the margin
+        penalty = gradient_penalty(
+            lambda x, s=slope: s * margin * (x * unit).flatten(1).sum(1),
+            x, x, torch.Generator(), one_sided=own.one_sided, target=own.penalty_target,
+        )  # fmt: skip
+        expected = torch.full((5,), (slope - 4) ** 2, dtype=torch.float64)
+        torch.testing.assert_close(own.penalty_weight * penalty, expected)
+
+
+def test_more_pairs_keep_the_margin_where_losses_may_be_steeper_than_it(gaussians, monkeypatch):
     """With slopes of up to 1 free, no loss can follow a margin that grows by 1.2 to 1.7 a unit."""
     shares = []
 
@@ -147,8 +171,10 @@ def test_more_pairs_keep_the_margin_where_losses_may_be_as_steep_as_it(gaussians
         return torch.relu(a)
 
     monkeypatch.setattr(loss_sensitive_rows, "hinge_cost", spy)
-    for target in (None, 2.4576 / 2**0.5):
-        LSGAN(penalty_target=target, **SMALL | {"max_steps": 300}).fit(gaussians)
+    for target in (1.0, None):
+        LSGAN(penalty_target=target, penalty_weight=1.0, **SMALL | {"max_steps": 300}).fit(
+            gaussians
+        )
     unit, steep = np.mean(shares[100:300]), np.mean(shares[-200:])
     assert 0.1 < steep < 0.97 < unit
 

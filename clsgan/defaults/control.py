@@ -14,7 +14,7 @@ PENALTY_WEIGHTS = {"direct": 1.0, "direct_squared": 1.0, "gp": 10.0, "max": 0.1}
 
 
 def resolve_control(
-    params: Mapping[str, Any], objective: Objective, has_generator: bool
+    params: Mapping[str, Any], objective: Objective, has_generator: bool, n_inputs: int
 ) -> dict[str, Any]:
     """How the loss network is kept Lipschitz, and its steps: as given, or as the system has it.
 
@@ -24,6 +24,8 @@ def resolve_control(
         The estimator's parameters.
     objective : Objective
     has_generator : bool
+    n_inputs : int
+        Numbers in a row, or in an image.
 
     Returns
     -------
@@ -41,10 +43,10 @@ def resolve_control(
     >>> params = {"penalty": "auto", "penalty_weight": None, "one_sided": None, "clip": "auto",
     ...           "penalty_target": None, "steepest_buffer": 0, "spectral_norm": False,
     ...           "critic_steps": None}
-    >>> resolve_control(params, build_objective("lipschitz_gan"), True)["penalty"]
+    >>> resolve_control(params, build_objective("lipschitz_gan"), True, 2)["penalty"]
     'max'
     """
-    own = objective.system.control() if objective.system is not None else {}
+    own = objective.system.control(n_inputs) if objective.system is not None else {}
     steps = params["critic_steps"]
     control = {
         "penalty": own.get("penalty") if params["penalty"] == "auto" else params["penalty"],
@@ -69,7 +71,7 @@ def resolve_control(
         control["one_sided"] = kept.get("one_sided", False)
     _check_control(control, params["penalty_target"])
     target = params["penalty_target"]
-    control["penalty_target"] = 1.0 if target is None else float(target)
+    control["penalty_target"] = float(kept.get("penalty_target", 1.0) if target is None else target)
     if not has_generator and (objective.system is not None or penalty in ("gp", "max")):
         raise ValueError(
             "without generated rows (generator=None, generated_batch_size=0) neither a system "

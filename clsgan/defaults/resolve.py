@@ -1,5 +1,6 @@
 """Settings of the loop from an estimator's parameters and the form of the data."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,7 +96,8 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
         training["generated_batch_size"] = 0
     check_training(training)
     check_parameters(params)
-    control = resolve_control(params, objective, training["generated_batch_size"] > 0)
+    has_generator = training["generated_batch_size"] > 0
+    control = resolve_control(params, objective, has_generator, math.prod(spec.shape))
     settings = Settings(objective=objective, **training, **control)
     check_prior_fakes(settings)
     return settings
@@ -138,6 +140,6 @@ def resolve_density_settings(params: Mapping[str, Any], spec: InputSpec) -> Sett
     check_parameters(params)
     if params["generator"] is None:
         raise ValueError("generator=None is not valid; every system needs a generator")
-    control = resolve_control(params, objective, has_generator=True)
+    control = resolve_control(params, objective, has_generator=True, n_inputs=math.prod(spec.shape))
     control["log_gradients"] = bool(params["log_gradients"])
     return Settings(objective=objective, conditional=False, **training, **control)

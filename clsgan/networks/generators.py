@@ -168,6 +168,8 @@ class PaperGenerator(nn.Module):
         The table has 100.
     norm : bool, default=True
         Whether there is batch norm: section 7.3 of the paper trains without.
+    width : int, default=512
+        Channels of the first map; less costs less.
 
     Examples
     --------
@@ -177,23 +179,31 @@ class PaperGenerator(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], n_classes: int, latent_dim: int, *, norm: bool = True
+        self,
+        input_shape: Sequence[int],
+        n_classes: int,
+        latent_dim: int,
+        *,
+        norm: bool = True,
+        width: int = 512,
     ) -> None:
         super().__init__()
+        if not isinstance(width, int) or width < 1:
+            raise ValueError(f"width={width!r} is not valid; give a positive integer")
         image_channels, self.height, self.width = image_shape(input_shape, "paper")
         self.n_classes = n_classes
         doublings = 1
         while max(self.height, self.width) > 4 << doublings:
             doublings += 1
         base = (-(-self.height // (1 << doublings)), -(-self.width // (1 << doublings)))
-        widths = [max(512 >> i, 32) for i in range(doublings)]
+        widths = [max(width >> i, min(32, width)) for i in range(doublings)]
         layers: list[nn.Module] = [
             nn.ConvTranspose2d(latent_dim + n_classes, widths[0], base, bias=not norm)
         ]
-        for i, width in enumerate([*widths[1:], image_channels]):
+        for i, channels in enumerate([*widths[1:], image_channels]):
             layers += [nn.BatchNorm2d(widths[i]) if norm else nn.Identity(), nn.LeakyReLU(0.2)]
             last = i == doublings - 1 or not norm
-            layers.append(nn.ConvTranspose2d(widths[i], width, 4, 2, padding=1, bias=last))
+            layers.append(nn.ConvTranspose2d(widths[i], channels, 4, 2, padding=1, bias=last))
         self.layers = nn.Sequential(*layers)
         init_normal(self)
 

@@ -24,9 +24,9 @@ from clsgan.objectives.lipschitz_gan import PHIS, PSIS, lipschitz_critic, lipsch
 from clsgan.objectives.loss_sensitive import loss_sensitive_generator
 from clsgan.objectives.loss_sensitive_rows import (
     LOSS_SENSITIVE,
-    LOSS_SENSITIVE_CONTROL,
     check_cost_options,
     check_loss_sensitive,
+    loss_sensitive_control,
     loss_sensitive_part,
 )
 from clsgan.objectives.relativistic import (
@@ -103,7 +103,7 @@ def _check_relativistic(options: Options) -> None:
     one_of("kind", str(options["kind"]).lower(), RELATIVISTIC)
 
 
-def _beyond_control(options: Options) -> dict[str, Any]:
+def _beyond_control(options: Options, n_inputs: int) -> dict[str, Any]:
     return dict(GRADIENT_PENALTY) if options["critic"] == "wasserstein" else {}
 
 
@@ -120,24 +120,24 @@ SYSTEMS: dict[str, SystemRow] = {
         _of_losses(loss_sensitive_generator),
         options=LOSS_SENSITIVE,
         check=check_loss_sensitive,
-        control=lambda options: dict(LOSS_SENSITIVE_CONTROL),
+        control=loss_sensitive_control,
     ),
     "gls_gan": SystemRow(
         loss_sensitive_part,
         _of_losses(loss_sensitive_generator),
         options={**LOSS_SENSITIVE, "cost": "leaky", "slope": 0.2},
         check=check_loss_sensitive,
-        control=lambda options: dict(LOSS_SENSITIVE_CONTROL),
+        control=loss_sensitive_control,
     ),
     "wgan": SystemRow(
         lambda pairs, options: wasserstein_critic(pairs.real, pairs.fake),
         _of_losses(wasserstein_generator),
-        control=lambda options: {"clip": 0.01, "critic_steps": 5},
+        control=lambda options, n_inputs: {"clip": 0.01, "critic_steps": 5},
     ),
     "wgan_gp": SystemRow(
         lambda pairs, options: wasserstein_critic(pairs.real, pairs.fake),
         _of_losses(wasserstein_generator),
-        control=lambda options: dict(GRADIENT_PENALTY),
+        control=lambda options, n_inputs: dict(GRADIENT_PENALTY),
     ),
     "least_squares": SystemRow(
         lambda pairs, options: least_squares_critic(
@@ -154,7 +154,11 @@ SYSTEMS: dict[str, SystemRow] = {
         high_on_real=True,
         options={"phi": "exp", "psi": "-x"},
         check=_check_lipschitz,
-        control=lambda options: {"penalty": "max", "penalty_weight": 0.1, "critic_steps": 5},
+        control=lambda options, n_inputs: {
+            "penalty": "max",
+            "penalty_weight": 0.1,
+            "critic_steps": 5,
+        },
     ),
     "beyond": SystemRow(
         lambda pairs, options: beyond_critic(pairs.real, pairs.fake, options["critic"]),

@@ -3,6 +3,7 @@
 Shapes: ``[B]`` pairs of a real and a generated row.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -151,6 +152,40 @@ def check_loss_sensitive(options: Options) -> None:
         )
 
 
+def loss_sensitive_control(options: Options, n_inputs: int) -> dict[str, Any]:
+    """The Lipschitz control that comes with LS-GAN and GLS-GAN: a penalty in units of the margin.
+
+    Slopes of the loss up to `LOOSE` times the steepest of the margin are free: the losses can
+    follow it (kappa above 1 in Assumption 2 of the LS-GAN paper), and pairs that keep it count no
+    more. The penalty is of the excess in the same units, so it is the same for rows of any size.
+
+    Parameters
+    ----------
+    options : mapping
+        See `LOSS_SENSITIVE`.
+    n_inputs : int
+        Numbers in a row.
+
+    Returns
+    -------
+    dict
+        Parameters of the estimator.
+
+    Examples
+    --------
+    >>> control = loss_sensitive_control({**LOSS_SENSITIVE, "margin_scale": 2.0}, n_inputs=100)
+    >>> control["penalty_target"], control["penalty_weight"]
+    (0.8, 25.0)
+    """
+    control: dict[str, Any] = {"penalty": "gp", "one_sided": True, "critic_steps": 5}
+    if options["margin"] != "pixels" or not options["margin_scale"]:  # no slope to measure by
+        return control | {"penalty_target": 1.0, "penalty_weight": 1.0}
+    steepest = options["margin_scale"] / math.sqrt(n_inputs)
+    return control | {"penalty_target": LOOSE * steepest, "penalty_weight": 1 / steepest**2}
+
+
+# How much steeper than the margin the loss may be.
+LOOSE = 4.0
 COSTS: dict[str, Callable[[Options], Cost]] = {
     "hinge": lambda options: hinge_cost,
     "leaky": lambda options: leaky_cost(options["slope"]),
@@ -167,12 +202,4 @@ LOSS_SENSITIVE: Options = {
     "margin_norm": 1,
     "hinge_weight": None,
     "output": "unbounded",
-}
-# Without any control the losses of an unbounded network run off: on eight Gaussians no mode was
-# covered, with weight decay neither, with this one all.
-LOSS_SENSITIVE_CONTROL: Options = {
-    "penalty": "gp",
-    "penalty_weight": 1.0,
-    "one_sided": True,
-    "critic_steps": 5,
 }

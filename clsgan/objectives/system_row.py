@@ -51,7 +51,7 @@ def _anything(options: Options) -> None:
     """No option needs a check."""
 
 
-def _no_control(options: Options) -> dict[str, Any]:
+def _no_control(options: Options, n_inputs: int) -> dict[str, Any]:
     return {}
 
 
@@ -70,8 +70,8 @@ class SystemRow:
     check : callable
         Raises ValueError for options that are not valid.
     control : callable
-        options -> parameters of the estimator that come with the system: its Lipschitz control
-        and the steps of the critic.
+        (options, number of inputs of a row) -> parameters of the estimator that come with the
+        system: its Lipschitz control and the steps of the critic.
     generator_sees_real : bool
         Whether the generator's part uses `real`.
 
@@ -87,7 +87,7 @@ class SystemRow:
     high_on_real: bool = False
     options: Options = field(default_factory=dict)
     check: Callable[[Options], None] = _anything
-    control: Callable[[Options], dict[str, Any]] = _no_control
+    control: Callable[[Options, int], dict[str, Any]] = _no_control
     generator_sees_real: bool = False
 
 
@@ -121,9 +121,9 @@ class System:
         """What the generator minimises, [B] or a scalar."""
         return self.row.generator(pairs, self.options)
 
-    def control(self) -> dict[str, Any]:
-        """Parameters of the estimator that come with the system."""
-        return self.row.control(self.options)
+    def control(self, n_inputs: int) -> dict[str, Any]:
+        """Parameters of the estimator that come with the system, for rows of so many inputs."""
+        return self.row.control(self.options, n_inputs)
 
     def single(self, logits: Tensor) -> Tensor:
         """Loss or score [B] of an unconditional network's single output [B, 1]."""

@@ -1,0 +1,70 @@
+"""`LSGAN`: every Lipschitz control with every system; what is left of a run that diverges."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from clsgan import LSGAN
+from clsgan.objectives import SYSTEMS
+
+SMALL = {"max_steps": 6, "batch_size": 16, "random_state": 0, "accelerator": "cpu"}
+SMALL |= {"precision": "32", "critic_steps": 1, "average_decay": 0.0}
+CONTROLS = {
+    "weight decay": {"weight_decay": 0.1},
+    "clipping": {"clip": 0.05},
+    "direct": {"penalty": "direct"},
+    "direct, squared": {"penalty": "direct_squared"},
+    "gp": {"penalty": "gp", "one_sided": False},
+    "gp, one-sided": {"penalty": "gp", "one_sided": True, "penalty_target": 0.01},
+    "max": {"penalty": "max"},
+    "max, buffer": {"penalty": "max", "steepest_buffer": 4},
+    "spectral norm": {"spectral_norm": True},
+    "all at once": {"weight_decay": 0.1, "clip": 0.05, "penalty": "max", "spectral_norm": True},
+}
+NONE = {"penalty": None, "clip": None, "spectral_norm": False, "weight_decay": 0.0}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).normal(size=(200, 2)) + [2.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def uncontrolled(rows):
+    """The scores of every system without any control."""
+    return {name: LSGAN(name, **SMALL | NONE).fit(rows).score_samples(rows) for name in SYSTEMS}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_control_goes_with_every_system_and_changes_it(name, control, rows, uncontrolled):
+    given = CONTROLS[control]
+    model = LSGAN(name, **SMALL | NONE | given).fit(rows)
+    assert ("penalty" in model.history_[-1]) == ("penalty" in given)
+    if "penalty" in given:
+        assert model.history_[-1]["penalty"] > 0
+    weights = torch.cat([p.detach().flatten() for p in model.loss_network_.parameters()])
+    assert torch.isfinite(weights).all()
+    if "clip" in given and "spectral_norm" not in given:
+        assert weights.abs().max() <= 0.05
+    if given.get("spectral_norm") and "clip" not in given:
+        linear = [m for m in model.loss_network_.modules() if isinstance(m, torch.nn.Linear)]
+        found = [float(torch.linalg.matrix_norm(m.weight.detach(), 2)) for m in linear]
+        assert max(found) < 1.3  # one power iteration a step: near 1, not at it
+    assert not np.allclose(model.score_samples(rows), uncontrolled[name], rtol=1e-6)
+
+
+def test_a_run_that_diverges_names_its_last_good_model_and_leaves_the_fitted_one(rows, tmp_path):
+    model = LSGAN("hinge", **SMALL).fit(rows)
+    before = model.sample(5, random_state=0)
+    wild = {"learning_rate": 1e30, "checkpoint": tmp_path / "run", "checkpoint_every": 0}
+    model.set_params(max_steps=200, **wild)
+    with pytest.raises(FloatingPointError, match=r"at step \d+.*last good model") as error:
+        model.fit(rows)
+    assert np.array_equal(model.sample(5, random_state=0), before)
+    kept = LSGAN.load(re.search(r"kept: LSGAN\.load\('(.+)'\)", str(error.value))[1])
+    assert np.isfinite(kept.score_samples(rows)).all() and kept.sample(3).shape == (3, 2)
+    networks = (kept.loss_network_, kept.generator_)
+    assert all(torch.isfinite(p).all() for network in networks for p in network.parameters())
