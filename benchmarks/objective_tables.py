@@ -131,7 +131,7 @@ def critics(group: Group) -> str:
 
 
 def drift_of(result: Result) -> float:
-    """How the critic's mean on generated rows varies over the second half of a run, see `critics`."""
+    """Standard deviation over the second half of a run of the mean on generated rows, so scaled."""
     series = result["series"]["generator"]
     half = series[len(series) // 2 :]
     return stdev(half) / result["measures"]["critic"]["real_std"] if len(half) > 1 else 0.0

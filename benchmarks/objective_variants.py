@@ -76,7 +76,7 @@ RESILIENCE = {
         "log_gradients": True,
     }
     for name, norm, steps in itertools.product(
-        ("ls_gan", "ls_gan_weight_decay", "gls_gan", "non_saturating"), ("norm", "none"), (1, 3, 5)
+        ("ls_gan", "ls_gan_weight_decay", "non_saturating"), ("norm", "none"), (1, 3, 5)
     )
 }
 NORMS = {"norm": (True, True), "none_in_g": (False, True), "none": (False, False)}

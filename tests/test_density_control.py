@@ -28,7 +28,7 @@ NONE = {"penalty": None, "clip": None, "spectral_norm": False, "weight_decay": 0
 
 @pytest.fixture(scope="module")
 def rows():
-    return np.random.default_rng(0).normal(size=(200, 2)) + [2.0, 0.0]
+    return np.random.default_rng(0).normal((2.0, 0.0), size=(200, 2))
 
 
 @pytest.fixture(scope="module")
