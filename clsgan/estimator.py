@@ -78,7 +78,7 @@ class CLSGANClassifier(
     one_sided : bool, optional
         Whether norms below the target are free in "gp". None takes the system's own, else False.
     penalty_target : float, optional
-        What "gp" brings norms to; None is 1.
+        What "gp" brings norms to. None takes the system's own, else 1.
     steepest_buffer : int
         How many of the steepest points "max" looks at again in the next step.
     clip : "auto", float or None
