@@ -9,7 +9,7 @@ arguments under one name, another extractor on one data set) are refused.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from jobs import ROOT
@@ -90,6 +90,7 @@ def check(groups: dict[Key, Group]) -> None:
 def compared(group: Group) -> str:
     """One line a variant of a study whose runs are compared by their samples."""
     best = {measure: best_by(group, measure) for measure in measures_of(group)}
+    kept = any("series" in result for row in group.values() for result in row)
     lines = []
     for name, row in group.items():
         cells = [f"`{name}`{remark(row)}"]
@@ -97,9 +98,23 @@ def compared(group: Group) -> str:
             text = spread(values(row, *measure.path), measure.form)
             cells.append(f"**{text}**" if name in names and text else text)
         cells.append("yes" if covers(row) else "no")
-        lines.append([*cells, *cost(row)])
-    heading = ["system", *(measure.what for measure in best), "all in every seed", *COST]
+        lines.append([*cells, *(gradients(row) if kept else []), *cost(row)])
+    more = GRADIENTS if kept else []
+    heading = ["system", *(measure.what for measure in best), "all in every seed", *more, *COST]
     return table(heading, lines)
+
+
+GRADIENTS = ["gradient of G, first tenth", "last tenth"]
+
+
+def gradients(row: Row) -> list[str]:
+    """Median norm of the generator's gradient at the start and at the end of the runs."""
+    kept = [r["series"] for r in row if "generator_gradient_norm" in r.get("series", {})]
+    norms = [series["generator_gradient_norm"] for series in kept]
+    tenths = [max(len(norm) // 10, 1) for norm in norms]
+    first = [median(norm[:n]) for norm, n in zip(norms, tenths, strict=True)]
+    last = [median(norm[-n:]) for norm, n in zip(norms, tenths, strict=True)]
+    return [spread(first, ".3g"), spread(last, ".3g")]
 
 
 def remark(row: Row) -> str:
@@ -121,7 +136,7 @@ def critics(group: Group) -> str:
     for name, row in group.items():
         drift = [drift_of(result) for result in row if "diverged" not in result]
         last, spreads = values(row, "critic", "real_mean"), values(row, "critic", "real_std")
-        between = f"{stdev(last) / mean(spreads):.2f}" if len(last) > 1 else ""
+        between = f"{stdev(last) / mean(spreads):.2f}" if len(last) > 1 and any(spreads) else ""
         lines.append(
             [f"`{name}`", spread(drift, ".2f"), between, spread(last, ".2f"),
              spread(spreads, ".2f"), *cost(row)]
@@ -134,7 +149,8 @@ def drift_of(result: Result) -> float:
     """Standard deviation over the second half of a run of the mean on generated rows, so scaled."""
     series = result["series"]["generator"]
     half = series[len(series) // 2 :]
-    return stdev(half) / result["measures"]["critic"]["real_std"] if len(half) > 1 else 0.0
+    scale = result["measures"]["critic"]["real_std"]
+    return stdev(half) / scale if len(half) > 1 and scale else 0.0
 
 
 def generalised(group: Group) -> str:

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from objective_rows import COVERED, FRECHET, GOOD, Group, best_by, covers, measures_of, named
+from objective_rows import (
+    COVERED,
+    FRECHET,
+    GOOD,
+    MRE,
+    Group,
+    best_by,
+    covers,
+    measures_of,
+    named,
+)
 from objective_toys import MIXTURES
 from tables import table
 
@@ -12,6 +22,7 @@ BY = {
     COVERED: "coverage",
     GOOD: "good samples, of those that cover all modes",
     FRECHET: "Fréchet distance",
+    MRE: "MRE",
 }
 
 

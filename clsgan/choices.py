@@ -1,7 +1,9 @@
-"""Choosing a part by name."""
+"""Choosing a part by name, and a number within bounds."""
 
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -62,3 +64,23 @@ def unknown_name(parameter: str, name: object, valid: Iterable[str]) -> str:
     near = get_close_matches(str(name), choices, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{parameter}={name!r} is not known; {hint}Valid: {choices}"
+
+
+def is_within(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a value is a finite number in [low, high].
+
+    Parameters
+    ----------
+    value : object
+    low, high : float
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_within(0.5, 0, 1), is_within("0.5", 0, 1), is_within(float("nan"), 0, 1)
+    (True, False, False)
+    """
+    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high

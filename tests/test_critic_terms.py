@@ -43,7 +43,7 @@ def test_every_system_is_a_classifier(name, tiny, digits, tmp_path):
     assert np.array_equal(again.predict_loss(digits.x_test), losses)
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "lipschitz_gan", "hinge"])
+@pytest.mark.parametrize("name", ["ls_gan", "gls_gan", "wgan_gp", "lipschitz_gan", "hinge"])
 def test_a_system_classifies_digits(name, tiny, digits):
     options = {"batch_size": 64, "loss_network_options": {"widths": (16, 32, 32)}}
     model = tiny(objective=name, max_steps=200, learning_rate=3e-3, **options).fit(*digits[:3])

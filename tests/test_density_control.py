@@ -68,3 +68,31 @@ def test_a_run_that_diverges_names_its_last_good_model_and_leaves_the_fitted_one
     assert np.isfinite(kept.score_samples(rows)).all() and kept.sample(3).shape == (3, 2)
     networks = (kept.loss_network_, kept.generator_)
     assert all(torch.isfinite(p).all() for network in networks for p in network.parameters())
+
+
+def test_a_generator_that_will_not_be_trained_is_said(rows):
+    with pytest.warns(UserWarning, match="max_steps=4 is below critic_steps=5: the generator"):
+        LSGAN(max_steps=4, accelerator="cpu").fit(rows)
+
+
+def test_a_cost_of_ones_own_is_told_from_another_and_given_anew_after_loading(rows, tmp_path):
+    def leaky(bend):
+        return LSGAN(
+            objective_options={"cost": lambda a: torch.maximum(a, bend * a), "pairs": "all"},
+            **SMALL | {"checkpoint": tmp_path / "run"},
+        )
+
+    model = leaky(0.1).fit(rows)
+    again = {"resume": True, "max_steps": 8}
+    other = model.get_params()["objective_options"] | {"cost": lambda a: a.relu() + 0 * a}
+    for changed in (leaky(0.2), leaky(0.1).set_params(objective_options=other)):
+        with pytest.raises(ValueError, match="cost"):
+            changed.set_params(**again).fit(rows)
+    assert leaky(0.1).set_params(**again).fit(rows).n_steps_ == 8
+    model.set_params(checkpoint=None).save(tmp_path / "model")
+    loaded = LSGAN.load(tmp_path / "model")
+    assert np.array_equal(loaded.score_samples(rows), model.score_samples(rows))
+    with pytest.raises(ValueError, match="'cost' was a function, which a saved model does not"):
+        loaded.fit(rows)
+    given = loaded.objective_options | {"cost": "hinge"}
+    assert loaded.set_params(objective_options=given).fit(rows).n_steps_ == 6

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
-from clsgan.choices import one_of, unknown_name
+from clsgan.choices import is_within, one_of, unknown_name
+from clsgan.documents import OMITTED
 from clsgan.inputs import LAYOUTS
 from clsgan.objectives import SYSTEMS, UNLABELED, Objective
 from clsgan.schedules import SCHEDULES
@@ -23,6 +24,35 @@ WITHOUT_CLASSES = {
     "output": "the losses of the classes are never below 0",
     "hinge_weight": "it is the parameter hinge_weight, beside the labeled term",
 }
+
+
+def check_kept(params: Mapping[str, Any]) -> None:
+    """Refuse options that a model read from a folder has lost.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+
+    Raises
+    ------
+    ValueError
+        With the option to give anew.
+
+    Examples
+    --------
+    >>> check_kept({"objective_options": {"cost": {"$omitted": "function"}}})
+    Traceback (most recent call last):
+    ValueError: objective_options: 'cost' was a function, which a saved model does not keep; give
+    it anew
+    """
+    options = params["objective_options"]
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        if isinstance(value, Mapping) and OMITTED in value:
+            raise ValueError(
+                f"objective_options: {name!r} was a {value[OMITTED]}, which a saved model does not "
+                "keep; give it anew"
+            )
 
 
 def check_training(training: Mapping[str, Any]) -> None:
@@ -194,26 +224,6 @@ def check_prior_fakes(settings: Settings) -> None:
             f"rows beside {labeled} labeled ones; give more than {labeled}, or "
             "unlabeled_fakes='shared'"
         )
-
-
-def is_within(value: object, low: float, high: float) -> bool:
-    """Whether a value is a finite number in [low, high].
-
-    Parameters
-    ----------
-    value : object
-    low, high : float
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_within(0.5, 0, 1), is_within("0.5", 0, 1), is_within(float("nan"), 0, 1)
-    (True, False, False)
-    """
-    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
 
 
 def is_auto(wanted: Any) -> bool:

@@ -1,12 +1,14 @@
 """How the loss network is kept Lipschitz: as given, or as its system has it."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
-from clsgan.choices import one_of
-from clsgan.defaults.checks import is_within
+import numpy as np
+
+from clsgan.choices import is_within, one_of
 from clsgan.objectives import Objective
 from clsgan.penalty_terms import PENALTIES
 
@@ -14,7 +16,7 @@ PENALTY_WEIGHTS = {"direct": 1.0, "direct_squared": 1.0, "gp": 10.0, "max": 0.1}
 
 
 def resolve_control(
-    params: Mapping[str, Any], objective: Objective, has_generator: bool, n_inputs: int
+    params: Mapping[str, Any], objective: Objective, has_generator: bool, n_inputs: int | None
 ) -> dict[str, Any]:
     """How the loss network is kept Lipschitz, and its steps: as given, or as the system has it.
 
@@ -24,8 +26,8 @@ def resolve_control(
         The estimator's parameters.
     objective : Objective
     has_generator : bool
-    n_inputs : int
-        Numbers in a row, or in an image.
+    n_inputs : int or None
+        Numbers in a row, or in an image; None for a classifier.
 
     Returns
     -------
@@ -63,7 +65,9 @@ def resolve_control(
             f"penalty_weight={control['penalty_weight']!r} is of a penalty; got penalty=None"
             f"{' (as the objective has none)' if params['penalty'] == 'auto' else ''}"
         )
-    kept = own if penalty == own.get("penalty") else {}
+    same = penalty == own.get("penalty")
+    same = same and control["one_sided"] in (None, own.get("one_sided", False))
+    kept = own if same else {}
     if control["penalty_weight"] is None:
         default = PENALTY_WEIGHTS.get(penalty, 0.0) if penalty else 0.0
         control["penalty_weight"] = kept.get("penalty_weight", default)
@@ -72,6 +76,13 @@ def resolve_control(
     _check_control(control, params["penalty_target"])
     target = params["penalty_target"]
     control["penalty_target"] = float(kept.get("penalty_target", 1.0) if target is None else target)
+    budget = params.get("max_steps")
+    if isinstance(budget, Integral) and 0 < budget < control["critic_steps"]:
+        warnings.warn(
+            f"max_steps={budget} is below critic_steps={control['critic_steps']}: the generator "
+            "takes no step",
+            stacklevel=2,
+        )
     if not has_generator and (objective.system is not None or penalty in ("gp", "max")):
         raise ValueError(
             "without generated rows (generator=None, generated_batch_size=0) neither a system "
@@ -84,7 +95,7 @@ def _check_control(control: Mapping[str, Any], target: Any) -> None:
     steps, buffer, clip = (control[key] for key in ("critic_steps", "steepest_buffer", "clip"))
     if not isinstance(steps, Integral) or steps < 1:
         raise ValueError(f"critic_steps={steps!r} is not valid; it is a whole number >= 1")
-    if not isinstance(buffer, Integral) or buffer < 0:
+    if not isinstance(buffer, Integral) or isinstance(buffer, bool) or buffer < 0:
         raise ValueError(f"steepest_buffer={buffer!r} is not valid; it is a whole number >= 0")
     if not is_within(control["penalty_weight"], 0, math.inf):
         raise ValueError(f"penalty_weight={control['penalty_weight']!r} is not valid; it is >= 0")
@@ -96,6 +107,9 @@ def _check_control(control: Mapping[str, Any], target: Any) -> None:
         raise ValueError(
             f"penalty_target={target!r} is of penalty='gp'; got {control['penalty']!r}"
         )
+    for name in ("one_sided", "spectral_norm"):
+        if not isinstance(control[name], bool | np.bool_):
+            raise ValueError(f"{name}={control[name]!r} is not valid; it is True or False")
     for name, its in (("one_sided", "gp"), ("steepest_buffer", "max")):
         if control[name] and control["penalty"] != its:
             raise ValueError(

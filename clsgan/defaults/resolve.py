@@ -8,6 +8,7 @@ from clsgan.choices import one_of
 from clsgan.class_balance import ESTIMATE
 from clsgan.defaults.checks import (
     check_class_options,
+    check_kept,
     check_level_options,
     check_parameters,
     check_prior,
@@ -80,6 +81,7 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     >>> resolve_settings(params, InputSpec((4,), "ND", "float64"), n_rows=10).batch_size
     32
     """
+    check_kept(params)
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
     check_class_options(params)
@@ -97,7 +99,7 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     check_training(training)
     check_parameters(params)
     has_generator = training["generated_batch_size"] > 0
-    control = resolve_control(params, objective, has_generator, math.prod(spec.shape))
+    control = resolve_control(params, objective, has_generator, n_inputs=None)
     settings = Settings(objective=objective, **training, **control)
     check_prior_fakes(settings)
     return settings
@@ -130,6 +132,7 @@ def resolve_density_settings(params: Mapping[str, Any], spec: InputSpec) -> Sett
     """
     name = params["objective"]
     one_of("objective", name, SYSTEMS)
+    check_kept(params)
     own = {key: params[key] for key in ("margin_scale", "margin_norm")}
     objective = build_objective(name, params["objective_options"], **own, unlabeled="none")
     training = DENSITY_TRAINING | ({} if spec.is_image else DENSITY_ROWS)

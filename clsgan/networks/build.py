@@ -40,7 +40,7 @@ def build_loss_network(
     n_classes : int
     options : mapping, optional
         Arguments of the network named: `widths` of "small", `hidden` of "mlp", `depth` and
-        `widen` of "wide_resnet_28_2", `pretrained` of timm's.
+        `widen` of "wide_resnet_28_2", `pretrained` of timm's, `norm` of those of ours.
     seed : int, default=0
         Of the first weights. The global random state is left as it was.
     try_out : bool, default=True
@@ -107,7 +107,8 @@ def build_generator(
     n_classes : int
     latent_dim : int
     options : mapping, optional
-        Arguments of the network named: `widths` of "small", `hidden` of "mlp".
+        Arguments of the network named: `widths` of "small", `hidden` of "mlp", `width` of
+        "paper", `norm` of the last two.
     seed : int, default=0
         Of the first weights. The global random state is left as it was.
 

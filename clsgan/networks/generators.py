@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -188,7 +189,7 @@ class PaperGenerator(nn.Module):
         width: int = 512,
     ) -> None:
         super().__init__()
-        if not isinstance(width, int) or width < 1:
+        if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
             raise ValueError(f"width={width!r} is not valid; give a positive integer")
         image_channels, self.height, self.width = image_shape(input_shape, "paper")
         self.n_classes = n_classes
@@ -196,7 +197,7 @@ class PaperGenerator(nn.Module):
         while max(self.height, self.width) > 4 << doublings:
             doublings += 1
         base = (-(-self.height // (1 << doublings)), -(-self.width // (1 << doublings)))
-        widths = [max(width >> i, min(32, width)) for i in range(doublings)]
+        widths = [max(int(width) >> i, min(32, int(width))) for i in range(doublings)]
         layers: list[nn.Module] = [
             nn.ConvTranspose2d(latent_dim + n_classes, widths[0], base, bias=not norm)
         ]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsgan.choices import one_of
+from clsgan.choices import is_within, one_of
 from clsgan.objectives.adversarial import hinge_critic, non_saturating_critic
 from clsgan.objectives.least_squares import least_squares_critic
 from clsgan.objectives.wasserstein import wasserstein_critic
@@ -142,9 +142,15 @@ def check_beyond(critic: str, kind: str, distance: str, target: float = 1.0) -> 
             f"one of {plain}"
         )
     _check_target(distance, target)
+    if target != 1 and not kind.endswith("_to_label"):
+        raise ValueError(
+            f"target={target!r} is of the kinds that end in '_to_label'; got kind={kind!r}"
+        )
 
 
 def _check_target(distance: str, target: float) -> None:
+    if not is_within(target):
+        raise ValueError(f"target={target!r} is not valid; it is a finite number")
     if DISTANCES[distance][0] and not target > 0:
         raise ValueError(
             f"target={target!r} has no logarithm, which distance={distance!r} takes; it is above 0"

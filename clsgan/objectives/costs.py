@@ -4,12 +4,13 @@ A cost maps a tensor of violations to one of the same shape, number by number, a
 C(a) >= a for every a, and C(a) = a for a >= 0.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from clsgan.choices import is_within
 
 Cost = Callable[[Tensor], Tensor]
 
@@ -148,7 +149,7 @@ def _refuse_first(condition: str, tried: Tensor, costs: Tensor, broken: Tensor) 
 
 def _check_bend(name: str, value: float) -> None:
     """Refuse the number of a cost that falls below a for a < 0."""
-    if value > 1:
+    if is_within(value, low=1) and value > 1:
         raise ValueError(f"{name}={value} breaks C(a) >= a for a < 0; a {name} is at most 1")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}={value} is not valid; it is a finite number, at most 1")
+    if not is_within(value):
+        raise ValueError(f"{name}={value!r} is not valid; it is a finite number, at most 1")

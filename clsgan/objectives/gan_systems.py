@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clsgan.choices import one_of, unknown_name
+from clsgan.choices import is_within, one_of, unknown_name
 from clsgan.objectives.adversarial import (
     hinge_critic,
     hinge_generator,
@@ -76,10 +76,16 @@ def build_system(name: str, options: Options | None = None) -> System:
 
 
 def _check_coding(options: Options) -> None:
-    if not options["b"] > options["a"]:
+    for name in "abc":
+        if not is_within(options[name]):
+            raise ValueError(f"{name}={options[name]!r} is not valid; it is a finite number")
+    a, b, c = (options[name] for name in "abc")
+    if a == b:
+        raise ValueError(f"the coding a={a!r}, b={b!r} asks the same of real and generated rows")
+    if a > b:
         raise ValueError(
-            f"the coding a={options['a']!r}, b={options['b']!r} has scores that are not high on "
-            "real rows; b is above a"
+            f"the coding a={a!r}, b={b!r} has scores that are low on real rows; with the scores' "
+            f"sign turned it is the same game: a={-a!r}, b={-b!r}, c={-c!r}"
         )
 
 
@@ -103,7 +109,7 @@ def _check_relativistic(options: Options) -> None:
     one_of("kind", str(options["kind"]).lower(), RELATIVISTIC)
 
 
-def _beyond_control(options: Options, n_inputs: int) -> dict[str, Any]:
+def _beyond_control(options: Options, n_inputs: int | None) -> dict[str, Any]:
     return dict(GRADIENT_PENALTY) if options["critic"] == "wasserstein" else {}
 
 

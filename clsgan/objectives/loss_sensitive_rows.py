@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clsgan.choices import one_of
+from clsgan.choices import is_within, one_of
 from clsgan.objectives.costs import Cost, check_cost, elu_cost, hinge_cost, leaky_cost
 from clsgan.objectives.loss_sensitive import (
     all_pairs_critic,
@@ -140,9 +140,10 @@ def check_loss_sensitive(options: Options) -> None:
     weight = options["hinge_weight"]
     if options["margin_norm"] not in (1, 2):
         raise ValueError(f"margin_norm={options['margin_norm']!r} is not valid; it is 1 or 2")
-    if not options["margin_scale"] >= 0:
-        raise ValueError(f"margin_scale={options['margin_scale']!r} is not valid; it is >= 0")
-    if weight is not None and not weight > 0:
+    scale = options["margin_scale"]
+    if not is_within(scale, 0) or 0 < scale < TINY:
+        raise ValueError(f"margin_scale={scale!r} is not valid; it is 0 or at least {TINY:g}")
+    if weight is not None and (not is_within(weight, 0) or weight == 0):
         raise ValueError(f"hinge_weight={weight!r} is not valid; it is None or above 0")
     if weight is not None and options["output"] == "unbounded":
         raise ValueError(
@@ -152,19 +153,23 @@ def check_loss_sensitive(options: Options) -> None:
         )
 
 
-def loss_sensitive_control(options: Options, n_inputs: int) -> dict[str, Any]:
+def loss_sensitive_control(options: Options, n_inputs: int | None) -> dict[str, Any]:
     """The Lipschitz control that comes with LS-GAN and GLS-GAN: a penalty in units of the margin.
 
     Slopes of the loss up to `LOOSE` times the steepest of the margin are free: the losses can
     follow it (kappa above 1 in Assumption 2 of the LS-GAN paper), and pairs that keep it count no
-    more. The penalty is of the excess in the same units, so it is the same for rows of any size.
+    more. The excess is penalised in the same units, and as much as the hinge weighs, so that it is
+    the same for rows of any size.
+
+    In a classifier, with a margin between features and without any, target and weight are 1. The
+    labels ask for slopes of their own there, on which the penalty of images would be far too heavy.
 
     Parameters
     ----------
     options : mapping
         See `LOSS_SENSITIVE`.
-    n_inputs : int
-        Numbers in a row.
+    n_inputs : int or None
+        Numbers in a row; None in a classifier.
 
     Returns
     -------
@@ -173,19 +178,22 @@ def loss_sensitive_control(options: Options, n_inputs: int) -> dict[str, Any]:
 
     Examples
     --------
-    >>> control = loss_sensitive_control({**LOSS_SENSITIVE, "margin_scale": 2.0}, n_inputs=100)
-    >>> control["penalty_target"], control["penalty_weight"]
-    (0.8, 25.0)
+    >>> control = loss_sensitive_control(LOSS_SENSITIVE, n_inputs=100)
+    >>> round(control["penalty_target"], 6), round(control["penalty_weight"], 6)
+    (0.98304, 16.556846)
     """
     control: dict[str, Any] = {"penalty": "gp", "one_sided": True, "critic_steps": 5}
-    if options["margin"] != "pixels" or not options["margin_scale"]:  # no slope to measure by
+    scale, weight = options["margin_scale"], options["hinge_weight"]
+    if n_inputs is None or options["margin"] != "pixels" or not scale:
         return control | {"penalty_target": 1.0, "penalty_weight": 1.0}
-    steepest = options["margin_scale"] / math.sqrt(n_inputs)
-    return control | {"penalty_target": LOOSE * steepest, "penalty_weight": 1 / steepest**2}
+    steepest = scale / math.sqrt(n_inputs)
+    # a hinge pulls at the slope of the loss by its weight times the distance of its pair
+    pull = scale / LOSS_SENSITIVE["margin_scale"] * max(1 if weight is None else weight, 1)
+    return control | {"penalty_target": LOOSE * steepest, "penalty_weight": pull / steepest**2}
 
 
-# How much steeper than the margin the loss may be.
-LOOSE = 4.0
+LOOSE = 4.0  # how much steeper than the margin the loss may be
+TINY = 1e-9
 COSTS: dict[str, Callable[[Options], Cost]] = {
     "hinge": lambda options: hinge_cost,
     "leaky": lambda options: leaky_cost(options["slope"]),

@@ -51,7 +51,7 @@ def _anything(options: Options) -> None:
     """No option needs a check."""
 
 
-def _no_control(options: Options, n_inputs: int) -> dict[str, Any]:
+def _no_control(options: Options, n_inputs: int | None) -> dict[str, Any]:
     return {}
 
 
@@ -71,7 +71,8 @@ class SystemRow:
         Raises ValueError for options that are not valid.
     control : callable
         (options, number of inputs of a row) -> parameters of the estimator that come with the
-        system: its Lipschitz control and the steps of the critic.
+        system: its Lipschitz control and the steps of the critic. The number is None in a
+        classifier.
     generator_sees_real : bool
         Whether the generator's part uses `real`.
 
@@ -87,7 +88,7 @@ class SystemRow:
     high_on_real: bool = False
     options: Options = field(default_factory=dict)
     check: Callable[[Options], None] = _anything
-    control: Callable[[Options, int], dict[str, Any]] = _no_control
+    control: Callable[[Options, int | None], dict[str, Any]] = _no_control
     generator_sees_real: bool = False
 
 
@@ -121,8 +122,8 @@ class System:
         """What the generator minimises, [B] or a scalar."""
         return self.row.generator(pairs, self.options)
 
-    def control(self, n_inputs: int) -> dict[str, Any]:
-        """Parameters of the estimator that come with the system, for rows of so many inputs."""
+    def control(self, n_inputs: int | None) -> dict[str, Any]:
+        """Parameters of the estimator that come with the system, see `SystemRow`."""
         return self.row.control(self.options, n_inputs)
 
     def single(self, logits: Tensor) -> Tensor:

@@ -207,6 +207,8 @@ def build_objective(
     >>> build_objective("paper", hinge_weight=2.0, margin_scale=None).hinge_weight
     2.0
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"objective_options={options!r} is not valid; it is a dict, or None")
     objective = _base(name, options, changes)
     given = {key: value for key, value in changes.items() if value is not None}
     for key in CHOICES.keys() & given.keys():

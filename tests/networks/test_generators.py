@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,6 +17,26 @@ def test_paper_generator_is_table_1():
     kinds = [type(m) for m in generator.layers]
     assert kinds == [nn.ConvTranspose2d, nn.BatchNorm2d, nn.LeakyReLU] * 3 + [nn.ConvTranspose2d]
     assert generator.layers(torch.zeros(2, 110, 1, 1)).shape == (2, 3, 32, 32), "nothing is cut"
+
+
+@pytest.mark.parametrize(
+    ("width", "widths"), [(64, [64, 32, 32]), (256, [256, 128, 64]), (8, [8, 8, 8])]
+)
+def test_a_thinner_paper_generator_has_half_as_many_channels_with_each_doubling(width, widths):
+    generator = PaperGenerator((1, 28, 28), 1, 5, width=width)
+    made = [m.out_channels for m in generator.layers if isinstance(m, nn.ConvTranspose2d)]
+    assert made == [*widths, 1]
+    y = torch.zeros(3, dtype=torch.int64)
+    assert generator(torch.zeros(3, 5), y).shape == (3, 1, 28, 28)
+    assert type(build_generator("paper", (1, 28, 28), 1, 5, {"width": np.int64(width)})) is (
+        PaperGenerator
+    )
+
+
+@pytest.mark.parametrize("width", [0, True, 1.5, "64"])
+def test_a_width_that_is_no_whole_number_above_0_is_refused(width):
+    with pytest.raises(ValueError, match=r"width=.* is not valid; give a positive integer"):
+        PaperGenerator((1, 8, 8), 1, 5, width=width)
 
 
 @pytest.mark.parametrize(
