@@ -250,7 +250,7 @@ def whole(results: Sequence[Result]) -> str:
                 made = TABLES.get(study, compared)(group)
                 parts += [f"### `{key[1]}`, {key[2]}", made, outdated(group)]
         parts.append(not_run(study, results))
-    parts += [yardsticks(results), facts([results])]
+    parts += [yardsticks(results), facts([results]), circumstances(results)]
     parts += [f"![{Path(path).stem}]({path})" for path in pictures(results)]
     return "\n\n".join(part for part in parts if part)
 
@@ -267,6 +267,23 @@ def yardsticks(results: Iterable[Result]) -> str:
         for name, one in sorted(used.items())
     ]
     return f"Extractors: {'; '.join(names)}." if names else ""
+
+
+def circumstances(results: Iterable[Result]) -> str:
+    """The precision that was trained in, and what else ran where time counts."""
+    used = sorted({result["precision"] for result in results if "precision" in result})
+    timed = [r for r in results if r["job"].seconds or r["job"].study in TIMED]
+    loads = [r["load_before"] for r in timed if "load_before" in r]
+    told = [f"Trained in {', '.join(used)}."] if used else []
+    if loads:
+        told.append(
+            f"Load before the runs in which time counts, one of which was on each core: median "
+            f"{median(loads):.1f}, at most {max(loads):.1f}."
+        )
+    return " ".join(told)
+
+
+TIMED = ("shares", "parts")
 
 
 def pictures(results: Sequence[Result]) -> dict[str, Callable[[], bytes]]:

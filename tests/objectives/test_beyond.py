@@ -128,7 +128,7 @@ def test_only_logarithms_of_unbounded_scores_are_refused(kind, distance, critic)
         check_beyond(critic, kind, distance)
 
 
-@pytest.mark.parametrize("target", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("target", [0.0, -1.0])
 def test_targets_without_a_logarithm_are_refused(target: float) -> None:
     one = torch.ones(1)
     kind = "expected_distance_to_label"
