@@ -77,7 +77,7 @@ def resolve_control(
     target = params["penalty_target"]
     control["penalty_target"] = float(kept.get("penalty_target", 1.0) if target is None else target)
     budget = params.get("max_steps")
-    if isinstance(budget, Integral) and 0 < budget < control["critic_steps"]:
+    if is_within(budget, 1) and budget < control["critic_steps"]:
         warnings.warn(
             f"max_steps={budget} is below critic_steps={control['critic_steps']}: the generator "
             "takes no step",

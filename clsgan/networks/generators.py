@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clsgan.choices import is_within
 from clsgan.networks.loss_networks import init_normal
 from clsgan.networks.shapes import check_input_shape, check_widths, full_precision, image_shape
 
@@ -189,7 +189,7 @@ class PaperGenerator(nn.Module):
         width: int = 512,
     ) -> None:
         super().__init__()
-        if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
+        if not is_within(width, 1) or isinstance(width, bool) or width != int(width):
             raise ValueError(f"width={width!r} is not valid; give a positive integer")
         image_channels, self.height, self.width = image_shape(input_shape, "paper")
         self.n_classes = n_classes
