@@ -26,10 +26,14 @@ FAIR_SHARE = 0.2  # a class is covered with this much of its fair share of the s
 
 @dataclass(frozen=True)
 class Extractor:
-    """The classifier whose features and classes are the yardstick, and what identifies it."""
+    """The classifier whose features and classes are the yardstick, and what identifies it.
+
+    `real` are its features of the test rows that samples are held against.
+    """
 
     model: CLSGANClassifier
     facts: dict[str, Any]
+    real: Array
 
 
 def image_data(name: str, path: str | None) -> ImageData:
@@ -37,7 +41,10 @@ def image_data(name: str, path: str | None) -> ImageData:
 
 
 def extractor(data: ImageData, folder: Path, steps: int = STEPS) -> Extractor:
-    """The extractor of a data set: read from `folder`, or trained on all training rows."""
+    """The extractor of a data set: read from `folder`, or trained on all training rows.
+
+    What it makes of the test rows is kept there too, beside the hash of the weights.
+    """
     widths = "_".join(map(str, WIDTHS))
     name = f"small_{widths}.{data.name}.{steps}steps.seed{SEED}"
     where = folder / name
@@ -62,8 +69,20 @@ def extractor(data: ImageData, folder: Path, steps: int = STEPS) -> Extractor:
                 raise
             shutil.rmtree(unfinished)
     model = CLSGANClassifier.load(where)
-    error = 1 - model.score(data.x_test, data.y_test)
-    return Extractor(model, {"name": name, "sha256": weights_hash(model), "test_error": error})
+    facts = {"name": name, "sha256": weights_hash(model)}
+    kept = folder / f"{name}.{facts['sha256'][:16]}.npz"
+    if not kept.exists():
+        real = model.transform(data.x_test[: compared(data)])
+        unfinished = folder / f".{kept.stem}.{os.getpid()}.npz"
+        np.savez(unfinished, real=real, error=1 - model.score(data.x_test, data.y_test))
+        unfinished.replace(kept)
+    with np.load(kept) as file:
+        return Extractor(model, facts | {"test_error": float(file["error"])}, file["real"])
+
+
+def compared(data: ImageData) -> int:
+    """How many test rows samples are held against, where there are that many."""
+    return min(N_FRECHET, max(len(data.x_test), 1000))
 
 
 def weights_hash(model: CLSGANClassifier) -> str:
@@ -81,9 +100,9 @@ def image_measures(
 
     `noise` is that of the generator's training.
     """
-    n = min(N_FRECHET, max(len(data.x_test), 1000))
-    samples, real = model.sample(n, random_state=1), data.x_test[:n]
-    features = [yardstick.model.transform(rows) for rows in (real, samples)]
+    n = compared(data)
+    samples = model.sample(n, random_state=1)
+    features = [yardstick.real, yardstick.model.transform(samples)]
     predicted = yardstick.model.predict(samples)
     shares = np.array([np.mean(predicted == label) for label in yardstick.model.classes_])
     rows, _ = read_like(data.x_test[:N_RECONSTRUCTED], model.spec_, "X", _no_rows)
@@ -92,7 +111,7 @@ def image_measures(
     )
     return {
         "frechet": frechet_distance(*features),
-        "frechet_rows": [len(real), n],
+        "frechet_rows": [len(yardstick.real), n],
         "modes": int((shares >= FAIR_SHARE / len(shares)).sum()),
         "n_modes": len(shares),
         "class_shares": shares.round(4).tolist(),

@@ -209,7 +209,12 @@ def test_a_job_on_images_is_measured_with_one_named_extractor(
 
     monkeypatch.setattr(parts.images, "minimum_reconstruction_error", spy)
     first = work("resilience", "digits", "ls_gan-none-1", steps=2)
-    (folder,) = (tmp_path / "ex").iterdir()
+    folder, kept = sorted((tmp_path / "ex").iterdir(), key=lambda path: path.suffix == ".npz")
+    data = parts.images.image_data("digits", None)
+    found = parts.images.extractor(data, tmp_path / "ex", steps=2)
+    assert np.array_equal(found.real, found.model.transform(data.x_test))
+    assert kept.name == f"{folder.name}.{found.facts['sha256'][:16]}.npz"
+    assert found.facts["test_error"] == 1 - found.model.score(data.x_test, data.y_test)
     monkeypatch.setitem(parts.studies.IMAGES, "noise", "uniform")
     second = work("systems", "digits", "hinge", steps=2)
     assert used_noise == ["normal", "uniform"]
