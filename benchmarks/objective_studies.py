@@ -57,8 +57,8 @@ IMAGES: Arguments = {
     "batch_size": 64,
     "optimizer": "adam",
     "schedule": "linear",
-    "learning_rate": 5e-4,
-    "generator_learning_rate": 5e-4,
+    "learning_rate": 1e-3,
+    "generator_learning_rate": 5e-3,
 }
 N_PICTURES, N_SERIES = 20, 200
 N_TRAINED = 300  # rows of the study of generalisation: few, so that the loss network can learn them
