@@ -102,14 +102,14 @@ def _param(value: Any) -> Any:
     if isinstance(value, FunctionType):
         code, closed = value.__code__, [cell.cell_contents for cell in value.__closure__ or ()]
         constants = [*code.co_consts, *(value.__defaults__ or ()), *closed]
-        text = repr((code.co_code, code.co_names, [c for c in constants if is_plain(c)]))
+        text = repr((code.co_code, code.co_names, [c for c in constants if _is_plain(c)]))
         return {OMITTED: value.__qualname__, "code": hash_of(np.frombuffer(text.encode(), "u1"))}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _param(item) for key, item in value.items()}
     return to_json(value)
 
 
-def is_plain(constant: object) -> bool:
+def _is_plain(constant: object) -> bool:
     """Whether what a function holds has the same text in every process."""
     return constant is None or isinstance(constant, str | bytes | int | float | tuple)
 
