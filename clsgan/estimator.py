@@ -159,8 +159,9 @@ class CLSGANClassifier(
         Of the running average of the weights, which predicts; 0 keeps the last ones.
     augment : {"auto", "none", "weak", "medium", "strong"} or albumentations pipeline
         A pipeline may be an `albumentations.Compose`, its dict form, or a YAML or JSON file.
-        "auto" is "weak" where unlabeled rows are trained on, else "medium"; for image files of 48
-        pixels and more an albumentations pipeline.
+        "auto" is "weak" where unlabeled rows are trained on, else "medium"; "strong" for grey
+        images that are not mirrored; for image files of 48 pixels and more an albumentations
+        pipeline.
     unlabeled_augment : as `augment`
         Of the unlabeled rows that the loss network learns from; what gives them their soft labels
         sees them as they are. "auto" is "strong" where `augment` comes to a family by itself, else

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from clsgan import CLSGANClassifier
-from clsgan.defaults import choose_views, default_steps, resolve_settings
+from clsgan.augment import build_augment
+from clsgan.defaults import (
+    choose_augment,
+    choose_unlabeled_augment,
+    choose_views,
+    default_steps,
+    flips,
+    resolve_settings,
+)
 from clsgan.defaults.resolve import OBJECTIVE_FIELDS, TRAINING_FIELDS
 from clsgan.inputs import InputSpec
 from clsgan.settings import Settings
@@ -186,6 +195,36 @@ def test_steps_by_the_number_of_rows() -> None:
 )
 def test_predictions_look_at_the_mirror_image_where_training_did(spec, params, views) -> None:
     assert choose_views(CLSGANClassifier(**params).get_params(), spec) == views
+
+
+GREY = InputSpec((1, 28, 28), "NHW", "uint8", 0.0, 255.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "params", "has_unlabeled", "family"),
+    [
+        (COLOUR, {}, True, "weak"),
+        (COLOUR, {}, False, "medium"),
+        (COLOUR, {"flip": False}, True, "weak"),
+        (GREY, {}, True, "strong"),
+        (GREY, {}, False, "strong"),
+        (GREY, {"flip": True}, True, "weak"),
+        (GREY, {"flip": True}, False, "medium"),
+        (GREY, {"augment": "medium"}, True, "medium"),
+        (GREY, {"objective": "paper"}, True, "none"),
+    ],
+)
+def test_labeled_rows_are_augmented_as_their_kind_can_bear(
+    spec, params, has_unlabeled, family
+) -> None:
+    params = CLSGANClassifier(**params).get_params()
+    augment, generated = choose_augment(params, spec, False, has_unlabeled)
+    x = torch.rand(4, *spec.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = build_augment(family, spec.shape, flips(params["flip"], spec))
+    made, wanted = (apply(x, torch.Generator().manual_seed(1)) for apply in (augment, expected))
+    assert torch.equal(made, wanted) and generated is augment
+    unlabeled = choose_unlabeled_augment(params, spec, False, augment)
+    assert params["augment"] != "auto" or family == "none" or unlabeled is not augment
 
 
 def test_views_that_are_not_valid_are_named() -> None:

@@ -25,7 +25,8 @@ def choose_augment(
     from_files : bool
         Whether X was read from image files.
     has_unlabeled : bool
-        Whether unlabeled rows are trained on too: "auto" is then "weak" in place of "medium".
+        Whether unlabeled rows are trained on too: "auto" is then "weak" in place of "medium". Of
+        grey images that are not mirrored, as digits and letters, it is "strong" in both cases.
 
     Returns
     -------
@@ -46,8 +47,11 @@ def choose_augment(
     True
     """
     wanted = settled_augment(params["augment"], params, spec, from_files)
-    if has_unlabeled and is_auto(params["augment"]) and wanted == "medium":
-        wanted = "weak"
+    if is_auto(params["augment"]) and wanted == "medium":
+        if spec.shape[0] == 1 and not flips(params["flip"], spec):
+            wanted = "strong"
+        elif has_unlabeled:
+            wanted = "weak"
     augment = _build(wanted, params, spec)
     if _is_family(wanted):
         return augment, augment
