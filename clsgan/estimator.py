@@ -122,6 +122,10 @@ class CLSGANClassifier(
         tell labeled from unlabeled rows, less those that are of the classes. With 500 labeled rows
         or more, labeled rows take the place of unlabeled ones where few are of the classes. See
         `unlabeled_kept_share_`.
+    rotation_weight : float, optional
+        Weight of telling by how many quarter turns unlabeled images were turned (RotNet, arXiv
+        1803.07728). None is 1 with fewer than ten labels of a class and 20,000 square colour
+        images or more, else 0.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
@@ -148,7 +152,8 @@ class CLSGANClassifier(
     batch_size : int, optional
         Real rows a step, labeled and unlabeled.
     unlabeled_share, unlabeled_start : float, optional
-        Share of a batch that is unlabeled, and of the budget after which it is.
+        Share of a batch that is unlabeled, and of the budget after which it is. With a
+        `rotation_weight` it is from the first step on, and soft labels come in after that share.
     generated_batch_size, generator_interval : int, optional
         Generated rows in a step, and in how manieth step there are some.
     optimizer : {"sgd", "adam", "adamw", "rmsprop"}, optional
@@ -276,6 +281,7 @@ class CLSGANClassifier(
         outlier_weight: float | None = None,
         unlabeled_outlier_weight: float | None = None,
         unlabeled_filter: str | None = None,
+        rotation_weight: float | None = None,
         unlabeled: str = "auto",
         loss_network: str | nn.Module = "auto",
         loss_network_options: Mapping[str, Any] | None = None,
@@ -333,6 +339,7 @@ class CLSGANClassifier(
         self.outlier_weight = outlier_weight
         self.unlabeled_outlier_weight = unlabeled_outlier_weight
         self.unlabeled_filter = unlabeled_filter
+        self.rotation_weight = rotation_weight
         self.unlabeled = unlabeled
         self.objective_options = objective_options
         self.penalty = penalty
@@ -430,7 +437,9 @@ class CLSGANClassifier(
         with kept_on_error(self):
             data = read_training_data(X, y, X_unlab, params, self._check_rows, check_early)
         n_rows = len(data.labeled) + len(data.unlabeled)
-        settings = resolve_settings(params, data.spec, n_rows)
+        settings = resolve_settings(
+            params, data.spec, n_rows, len(data.labeled) / len(data.classes)
+        )
         design = self._new_design(settings, data.spec, n_rows)
         previous = self._previous(data, design) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))

@@ -44,6 +44,11 @@ class InputSpec:
         """Whether X holds images."""
         return self.layout != "ND"
 
+    @property
+    def is_square(self) -> bool:
+        """Whether X holds images as wide as high."""
+        return self.is_image and self.shape[1] == self.shape[2]
+
 
 def resolve_layout(shape: Sequence[int], layout: str, name: str = "X") -> str:
     """The order of the axes of a batch of images.

@@ -21,7 +21,8 @@ class Settings:
     unlabeled_share : float
         Share of them that are unlabeled once the unlabeled stream is on.
     unlabeled_start : float
-        Share of the budget after which it is on.
+        Share of the budget after which it is on; with a `rotation_weight` it is on from the first
+        step, and has nothing but turned images until then.
     generated_batch_size : int
         Generated rows a step, over all processes; 0 turns the generated stream off.
     generator_interval : int
@@ -96,7 +97,8 @@ class Settings:
         labeled rows are augmented as in a run without unlabeled ones.
         """
         rows = max(self.batch_size, 2)
-        on = has_unlabeled and progress >= self.unlabeled_start
+        on = progress >= self.unlabeled_start or self.objective.rotation_weight > 0
+        on = on and has_unlabeled
         unlabeled = min(round(rows * self.unlabeled_share), rows - 1) if on else 0
         halvings = _halvings(known_share) if on else 0
         for _ in range(halvings):

@@ -12,7 +12,7 @@ from clsgan.freezing import frozen, frozen_statistics
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
 from clsgan.networks import level_of
-from clsgan.objectives import loss_sensitive_generator
+from clsgan.objectives import loss_sensitive_generator, rotation_loss
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
 from clsgan.penalty_terms import penalty_term
 from clsgan.runlog import RunLog
@@ -36,7 +36,7 @@ from clsgan.train_state import (
     update_averages,
     update_generator_averages,
 )
-from clsgan.unlabeled_terms import KEPT, unlabeled_term
+from clsgan.unlabeled_terms import KEPT, TURNED, turned_images, unlabeled_term
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -179,11 +179,19 @@ def update_loss_network(
     --------
     See `train`.
     """
-    real = torch.cat([batch.x_lab, batch.x_unl]) if len(batch.x_unl) else batch.x_lab
-    logits, features = state.loss_network(real)
-    lab, unl = logits[: len(batch.x_lab)], logits[len(batch.x_lab) :]
+    turned = turns = None
+    if settings.objective.rotation_weight and len(batch.x_unl):
+        share = 1.0 if progress < settings.unlabeled_start else TURNED
+        batch, turned, turns = turned_images(batch, share)
+    parts = [rows for rows in (batch.x_lab, batch.x_unl, turned) if rows is not None and len(rows)]
+    logits, features = state.loss_network(torch.cat(parts) if len(parts) > 1 else batch.x_lab)
+    n_lab, n_own = len(batch.x_lab), len(batch.x_lab) + len(batch.x_unl)
+    lab, unl = logits[:n_lab], logits[n_lab:n_own]
     terms: Scalars = {}
     weights = {"labeled": 1.0, "critic": settings.objective.hinge_weight}
+    weights["rotation"] = settings.objective.rotation_weight
+    if turns is not None and len(turns):
+        terms["rotation"] = rotation_loss(features[n_own:], turns).mean()
     weights["penalty"] = settings.penalty_weight
     if settings.conditional:
         terms["labeled"] = labeled_term(settings.objective, lab, batch.y_lab, batch.class_weight)

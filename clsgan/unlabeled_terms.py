@@ -1,6 +1,7 @@
 """What is asked of unlabeled rows, by a teacher, and which of them are of a known class."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Scalars = dict[str, Tensor]
 FOLLOWING = 0.02  # weight of the newest batch in the running mean of class probabilities
 FAKE_WEIGHT = 0.2  # of generated rows among the novel ones
+TURNS = 4
+TURNED = 0.5  # of the unlabeled images, where quarter turns are told and there are soft labels
 KEPT = "unlabeled_kept"  # the mean weight of unlabeled rows: told, and of no weight in the loss
 
 
@@ -70,6 +73,41 @@ def unlabeled_term(
     if known is None:
         return {"unlabeled": losses.mean()}
     return {"unlabeled": (known * losses).mean(), KEPT: known.mean()}
+
+
+def turned_images(batch: Batch, share: float) -> tuple[Batch, Tensor, Tensor]:
+    """Take a share of the unlabeled images out of a batch and turn them.
+
+    Parameters
+    ----------
+    batch : Batch
+        Of square images.
+    share : float
+
+    Returns
+    -------
+    batch : Batch
+        Without them.
+    images : Tensor [R, C, H, H]
+        R is a multiple of 4: equal parts are turned by 0, 90, 180 and 270 degrees.
+    turns : Tensor [R], int64
+
+    Examples
+    --------
+    >>> import torch
+    >>> from clsgan.streams import Batch
+    >>> e, x = torch.empty(0), torch.zeros(9, 1, 2, 2)
+    >>> batch, images, turns = turned_images(Batch(e, e, x, x, e, e, e), share=0.5)
+    >>> len(batch.x_unl), len(batch.x_teacher), turns.tolist()
+    (5, 5, [0, 1, 2, 3])
+    """
+    part = int(share * len(batch.x_unl)) // TURNS
+    n_turned = TURNS * part
+    parts = [torch.rot90(batch.x_unl[k * part : (k + 1) * part], k, (2, 3)) for k in range(TURNS)]
+    images = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+    turns = torch.arange(TURNS, device=images.device).repeat_interleave(part)
+    rest = replace(batch, x_unl=batch.x_unl[n_turned:], x_teacher=batch.x_teacher[n_turned:])
+    return rest, images, turns
 
 
 def known_weights(

@@ -234,6 +234,7 @@ NUMBERS = {
     "unlabeled_share": (1.5, "0"),
     "unlabeled_start": (-0.5, "0"),
     "hinge_weight": (-1.0, "0"),
+    "rotation_weight": (-1.0, "0"),
     "unlabeled_weight": (float("nan"), "0"),
     "margin_scale": (-1.0, "0"),
     "unlabeled_hinge_weight": (-1.0, "0"),

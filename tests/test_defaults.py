@@ -106,12 +106,55 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "outlier_weight": 0.3,
         "unlabeled_outlier_weight": 0.1,
         "unlabeled_filter": "open-class",
+        "rotation_weight": 0.7 if spec.is_image else 0.0,
     }
     assert set(changes) == set(OBJECTIVE_FIELDS)
     found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)
     assert {name: getattr(found.objective, name) for name in changes} == changes
     assert found.objective.unlabeled == "fixmatch"
     assert settings(spec, margins_train="network").objective.margins_train == "network"
+
+
+def few_labels(spec: InputSpec = COLOUR, n_rows: int = 40_000, labels: float = 4.0, **params):
+    return resolve_settings(CLSGANClassifier(**params).get_params(), spec, n_rows, labels)
+
+
+def test_with_very_few_labels_of_a_class_quarter_turns_are_told() -> None:
+    few = few_labels()
+    assert few.objective.rotation_weight == 1.0
+    assert (few.unlabeled_share, few.unlabeled_start) == (0.75, 0.4)
+    sizes = few.sizes(0.0, has_unlabeled=True, world_size=1)
+    assert (sizes.labeled, sizes.unlabeled) == (64, 192)
+    assert few_labels(labels=9.9) == few and few_labels(unlabeled="soft_labels") == few
+    assert few_labels(labels=10.0) == few_labels(rotation_weight=0) == settings()
+    assert few_labels(rotation_weight=0.3).objective.rotation_weight == 0.3
+    assert few_labels(unlabeled_start=0.1).unlabeled_start == 0.1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_rows": 19_999},
+        {"spec": ROWS},
+        {"spec": InputSpec((1, 32, 32), "NHW", "uint8", 0.0, 255.0)},
+        {"spec": InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)},
+        {"unlabeled": "fixmatch"},
+        {"unlabeled": "none"},
+        {"objective": "paper"},
+        {"objective": "hinge"},
+        {"unlabeled_filter": "open-class"},
+    ],
+)
+def test_it_is_left_to_the_default_and_many_square_colour_images(changes) -> None:
+    plain = {"labels": 100.0, **changes}
+    assert few_labels(**changes) == few_labels(**plain)
+    assert few_labels(**changes).objective.rotation_weight == 0
+
+
+@pytest.mark.parametrize("spec", [ROWS, InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)])
+def test_what_is_not_square_cannot_be_turned(spec) -> None:
+    with pytest.raises(ValueError, match=r"rotation_weight=0\.5 .* needs square ones; .* shape \("):
+        settings(spec, rotation_weight=0.5)
 
 
 def test_without_a_generator_nothing_is_generated() -> None:
@@ -159,6 +202,7 @@ def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
         ({"unlabeled_start": -0.1}, "unlabeled_start=-0.1"),
         ({"average_decay": None, "unlabeled_share": "0.5"}, "unlabeled_share='0.5'"),
         ({"average_decay": 2}, "average_decay=2"),
+        ({"rotation_weight": -1}, "rotation_weight=-1 is not valid; it is a number >= 0"),
         ({"class_alignment": 1.5}, r"class_alignment=1\.5 is not valid; it is in \[0, 1\]"),
     ],
 )

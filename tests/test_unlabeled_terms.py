@@ -1,5 +1,7 @@
 """Which unlabeled rows are of a known class, and what that changes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,9 @@ from clsgan import CLSGANClassifier
 from clsgan.networks import level_of
 from clsgan.objectives import UNLABELED, align_classes, outlier_probability
 from clsgan.pool_belief import LEAST_SCORES, SCORES_KEPT, PoolBelief
-from clsgan.unlabeled_terms import KEPT, known_weights, unlabeled_term
+from clsgan.streams import Batch
+from clsgan.trainer import update_loss_network
+from clsgan.unlabeled_terms import KEPT, known_weights, turned_images, unlabeled_term
 
 KNOWN = [0, 1, 2, 3, 4, 5]
 
@@ -38,6 +42,70 @@ def test_rows_are_weighed_by_the_probability_of_a_known_class(make_run):
     assert float(terms["unlabeled"]) == pytest.approx(expected, rel=1e-4)
     assert float(terms[KEPT]) == pytest.approx(1 - np.mean(none), rel=1e-4)
     assert 0.05 < float(terms[KEPT]) < 0.95
+
+
+def test_images_are_turned_by_as_many_quarters_as_is_said():
+    empty = torch.empty(0)
+    rows = torch.rand(11, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    batch = Batch(empty, empty, rows, rows + 1, empty, empty, empty)
+    rest, images, turns = turned_images(batch, share=0.8)
+    assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    for i, turn in enumerate(turns.tolist()):
+        expected = rows[i].tolist()
+        for _ in range(turn):  # counter-clockwise: the last column becomes the first row
+            expected = [[[row[c] for row in x] for c in (2, 1, 0)] for x in expected]
+        assert images[i].tolist() == expected
+    assert torch.equal(rest.x_unl, rows[8:]) and torch.equal(rest.x_teacher, rows[8:] + 1)
+
+
+def rotation_step(make_run, weight, progress):
+    run = make_run(rotation_weight=weight, unlabeled_start=0.5, generator=None, optimizer="sgd")
+    batch = run.streams.next(run.settings.sizes(1.0, has_unlabeled=True, world_size=1))
+    seen, forward = [], run.state.loss_network.module.forward
+
+    def spy(x):
+        seen.append(x.clone())
+        return forward(x)
+
+    run.state.loss_network.module.forward = spy
+    terms = update_loss_network(
+        run.fabric, run.state, run.streams, batch, None, run.settings, progress=progress
+    )
+    gradient = next(run.state.loss_network.module.stages.parameters()).grad
+    return terms, gradient, seen[0], batch
+
+
+def test_turned_images_come_first_and_soft_labels_later(make_run):
+    sizes = {w: make_run(rotation_weight=w, unlabeled_start=0.5).settings for w in (0.0, 1.0)}
+    early = {w: s.sizes(0.0, has_unlabeled=True, world_size=1).unlabeled for w, s in sizes.items()}
+    assert early[0.0] == 0 < early[1.0]
+    terms, _, seen, batch = rotation_step(make_run, 1.0, progress=0.1)
+    n_lab, n_unl = len(batch.x_lab), len(batch.x_unl)
+    assert n_unl % 4 == 0 and "rotation" in terms and "unlabeled" not in terms
+    first = n_lab + n_unl // 4  # the quarter that is not turned, then one that is
+    assert torch.equal(seen[n_lab:first], batch.x_unl[: n_unl // 4])
+    assert torch.equal(seen[first], torch.rot90(batch.x_unl[n_unl // 4], 1, (1, 2)))
+    terms, _, seen, _ = rotation_step(make_run, 1.0, progress=0.9)
+    assert {"rotation", "unlabeled"} <= terms.keys() and len(seen) == n_lab + n_unl
+    assert torch.equal(seen[n_lab : n_lab + n_unl // 2], batch.x_unl[n_unl // 2 :])
+
+
+def test_the_rotation_counts_by_its_weight(make_run):
+    gradients = [rotation_step(make_run, weight, progress=0.1)[1] for weight in (1.0, 2.0, 3.0)]
+    steps = [later - earlier for earlier, later in pairwise(gradients)]
+    assert float(steps[0].norm()) > 0
+    torch.testing.assert_close(steps[1], steps[0], rtol=1e-3, atol=1e-5)
+
+
+def test_quarter_turns_of_images_are_learned():
+    """Digits, of which most say how they are turned; chance is log 4."""
+    images, y = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8).astype("float32")
+    options = {"max_steps": 150, "batch_size": 128, "random_state": 0, "generator": None}
+    model = CLSGANClassifier(rotation_weight=1.0, unlabeled_start=0.9, **options)
+    model.fit(images[:50], y[:50], X_unlab=images[50:])
+    told = [record["rotation"] for record in model.history_ if "rotation" in record]
+    assert told[-1] < 0.7 and told[-1] + 0.3 < told[0] < 1.6
 
 
 def test_fixmatch_weighs_by_the_averaged_network_too(make_run):

@@ -7,7 +7,7 @@ from typing import Any
 
 from clsgan.choices import is_within, one_of, unknown_name
 from clsgan.documents import OMITTED
-from clsgan.inputs import LAYOUTS
+from clsgan.inputs import LAYOUTS, InputSpec
 from clsgan.objectives import SYSTEMS, UNLABELED, Objective
 from clsgan.schedules import SCHEDULES
 from clsgan.settings import Settings
@@ -196,6 +196,29 @@ def check_prior(params: Mapping[str, Any], objective: Objective) -> None:
         raise ValueError(
             f"class_prior={given!r} is what soft labels are aligned to; unlabeled="
             f"{objective.unlabeled!r} with class_alignment={objective.class_alignment} aligns none"
+        )
+
+
+def check_rotation(objective: Objective, spec: InputSpec) -> None:
+    """Refuse to turn what is no square image.
+
+    Parameters
+    ----------
+    objective : Objective
+    spec : InputSpec
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    See `clsgan.defaults.resolve_settings`.
+    """
+    if objective.rotation_weight and not spec.is_square:
+        raise ValueError(
+            f"rotation_weight={objective.rotation_weight} tells by how many quarter turns images "
+            f"were turned, and needs square ones; these rows have the shape {spec.shape}"
         )
 
 

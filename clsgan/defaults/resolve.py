@@ -13,10 +13,18 @@ from clsgan.defaults.checks import (
     check_parameters,
     check_prior,
     check_prior_fakes,
+    check_rotation,
     check_training,
 )
 from clsgan.defaults.control import resolve_control
-from clsgan.defaults.training import DENSITY_ROWS, DENSITY_TRAINING, training_defaults
+from clsgan.defaults.training import (
+    DENSITY_ROWS,
+    DENSITY_TRAINING,
+    FEW_LABELS_ROTATION,
+    FEW_LABELS_TRAINING,
+    tells_rotations,
+    training_defaults,
+)
 from clsgan.inputs import InputSpec
 from clsgan.objectives import SYSTEMS, build_objective
 from clsgan.settings import Settings
@@ -35,6 +43,7 @@ OBJECTIVE_FIELDS = (
     "outlier_weight",
     "unlabeled_outlier_weight",
     "unlabeled_filter",
+    "rotation_weight",
 )
 TRAINING_FIELDS = (
     "batch_size",
@@ -54,7 +63,12 @@ TRAINING_FIELDS = (
 )
 
 
-def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -> Settings:
+def resolve_settings(
+    params: Mapping[str, Any],
+    spec: InputSpec,
+    n_rows: int,
+    labels_per_class: float = math.inf,
+) -> Settings:
     """Settings of the loop from the estimator's parameters and the form of the data.
 
     Parameters
@@ -64,6 +78,8 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     spec : InputSpec
     n_rows : int
         Labeled and unlabeled rows together.
+    labels_per_class : float, optional
+        Mean number of labeled rows of a class; where it is not known, there are enough.
 
     Returns
     -------
@@ -84,13 +100,18 @@ def resolve_settings(params: Mapping[str, Any], spec: InputSpec, n_rows: int) ->
     check_kept(params)
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
+    training = dict(training_defaults(params, spec, n_rows))
+    if tells_rotations(params, spec, n_rows, labels_per_class) and params["rotation_weight"] != 0:
+        training |= FEW_LABELS_TRAINING
+        if changes["rotation_weight"] is None:
+            changes["rotation_weight"] = FEW_LABELS_ROTATION
     check_class_options(params)
     if isinstance(params["class_prior"], str) and params["class_prior"] == ESTIMATE:
         changes["estimate_prior"] = True
     objective = build_objective(params["objective"], params["objective_options"], **changes)
     check_level_options(params, objective)
     check_prior(params, objective)
-    training = dict(training_defaults(params, spec, n_rows))
+    check_rotation(objective, spec)
     training |= {name: params[name] for name in TRAINING_FIELDS if params[name] is not None}
     if params["generated_batch_size"] is None and objective.unlabeled_fakes == "prior":
         training["generated_batch_size"] = training["batch_size"]  # one for each real row

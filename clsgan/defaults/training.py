@@ -39,6 +39,11 @@ IMAGE_TRAINING: dict[str, Any] = {
     "latent_dim": 64,
     "noise": "normal",
 }
+# Of very few labels beside many unlabeled images: the network learns what to look at from telling
+# how they are turned, until it knows enough for soft labels; figures in docs/ablation.md.
+FEW_LABELS = 10  # of a class, on average; fewer are few
+FEW_LABELS_TRAINING: dict[str, Any] = {"unlabeled_share": 0.75, "unlabeled_start": 0.4}
+FEW_LABELS_ROTATION = 1.0
 MANY_ROWS, MANY_ROWS_WIDTHS = 20_000, [64, 128, 256]
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
@@ -123,6 +128,45 @@ def training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
+
+
+def tells_rotations(
+    params: Mapping[str, Any], spec: InputSpec, n_rows: int, labels_per_class: float
+) -> bool:
+    """Whether quarter turns of unlabeled images are told by default: `rotation_weight` of None.
+
+    So it is beside the default's own objective and soft labels, with fewer than ten labels of a
+    class and 20,000 square colour images or more; not where those of the pool may be of no class.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+    n_rows : int
+        Labeled and unlabeled rows together.
+    labels_per_class : float
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> params = {"objective": "default", "unlabeled": "auto", "unlabeled_filter": None}
+    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
+    >>> tells_rotations(params, spec, 40_000, 4), tells_rotations(params, spec, 40_000, 25)
+    (True, False)
+    """
+    return (
+        spec.is_square
+        and spec.shape[0] == 3
+        and n_rows >= MANY_ROWS
+        and labels_per_class < FEW_LABELS
+        and params["objective"] == "default"
+        and params["unlabeled"] in ("auto", "soft_labels")
+        and params["unlabeled_filter"] is None
+    )
 
 
 def default_steps(n_rows: int, batch_size: int) -> int:

@@ -76,6 +76,7 @@ from clsgan.objectives.unlabeled import (
     align_classes,
     hard_label_loss,
     probability_distance,
+    rotation_loss,
     soft_label_loss,
 )
 from clsgan.objectives.wasserstein import wasserstein_critic, wasserstein_generator
@@ -129,6 +130,7 @@ __all__ = [
     "probability_distance",
     "relativistic_critic",
     "relativistic_generator",
+    "rotation_loss",
     "shifted_shares",
     "soft_label_loss",
     "unlabeled_loss",

@@ -67,6 +67,10 @@ class Objective:
     estimate_prior : bool
         Whether the class shares of the unlabeled rows, which the teacher's classes are aligned to,
         are estimated (`clsgan.objectives.shifted_shares`); else they are given.
+    rotation_weight : float
+        Weight of telling by how many quarter turns unlabeled images were turned, see
+        `clsgan.objectives.rotation_loss`: all of them before `unlabeled_start`, and half of them
+        from then on, which have no soft labels.
     cost : callable
         C of the margins (GLS-CLS): `hinge_cost` in the paper.
     system : System or None
@@ -94,6 +98,7 @@ class Objective:
     unlabeled_outlier_weight: float
     unlabeled_filter: str | None = None
     estimate_prior: bool = False
+    rotation_weight: float = 0.0
     cost: Cost = hinge_cost
     system: System | None = None
 
@@ -176,6 +181,7 @@ WEIGHTS = {
     "class_alignment",
     "outlier_weight",
     "unlabeled_outlier_weight",
+    "rotation_weight",
 }
 
 

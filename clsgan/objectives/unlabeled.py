@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -95,6 +96,43 @@ def probability_distance(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """
     difference = F.softmax(logits, dim=-1) - F.softmax(teacher_logits.detach(), dim=-1)
     return difference.square().sum(dim=-1)
+
+
+def rotation_loss(features: Tensor, turns: Tensor) -> Tensor:
+    """Cross-entropy of the quarter turns of images, told from their features.
+
+    RotNet (Gidaris et al., arXiv 1803.07728, eq. 2 and 3), with four scores that are fixed sums of
+    the features: +- features / sqrt(F), the signs being four Walsh functions, none of them
+    constant. Features learn to fit fixed weights as well (Hoffer et al., arXiv 1801.04540), and
+    there are no parameters to keep.
+
+    Parameters
+    ----------
+    features : Tensor [B, F]
+    turns : Tensor [B], int64
+        0, 1, 2 or 3 quarter turns.
+
+    Returns
+    -------
+    Tensor [B]
+
+    Examples
+    --------
+    >>> import torch
+    >>> rotation_loss(torch.zeros(2, 8), torch.tensor([0, 3]))
+    tensor([1.3863, 1.3863])
+    """
+    n_features = features.shape[1]
+    signs = _walsh_signs(n_features, features.device).to(features.dtype)
+    return F.cross_entropy(features @ signs.T / n_features**0.5, turns, reduction="none")
+
+
+def _walsh_signs(n_features: int, device: torch.device) -> Tensor:
+    """Four rows [4, F] of 1 and -1, orthogonal where F is a multiple of 8."""
+    place = torch.arange(n_features, device=device)
+    rows = torch.arange(1, 5, device=device)[:, None] & place  # bits of 1, 2, 3 and 4
+    odd = (rows ^ (rows >> 1) ^ (rows >> 2)) & 1
+    return 1 - 2 * odd
 
 
 def align_classes(

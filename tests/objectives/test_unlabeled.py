@@ -11,6 +11,7 @@ from clsgan.objectives import (
     align_classes,
     hard_label_loss,
     probability_distance,
+    rotation_loss,
     soft_label_loss,
 )
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
@@ -102,6 +103,30 @@ def test_an_unsure_teacher_counts_less() -> None:
     unsure, sure = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[9.0, 0.0]]).double()
     ratio = soft_label_loss(student, unsure) / soft_label_loss(student, sure)
     assert float(ratio) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_rotation_loss_is_a_plain_loop_over_signed_sums() -> None:
+    draws = torch.Generator().manual_seed(0)
+    features = torch.randn(6, 11, generator=draws, dtype=torch.float64)
+    turns = torch.tensor([0, 1, 2, 3, 3, 0])
+    for row, turn, loss in zip(
+        features.tolist(), turns, rotation_loss(features, turns), strict=True
+    ):
+        scores = []
+        for k in (1, 2, 3, 4):
+            signs = [(-1) ** bin(k & place).count("1") for place in range(11)]
+            scores.append(sum(s * f for s, f in zip(signs, row, strict=True)) / math.sqrt(11))
+        assert float(loss) == pytest.approx(-math.log(softmax(scores)[int(turn)]), rel=1e-12)
+
+
+def test_features_of_one_size_say_nothing_of_turns_and_any_turn_can_be_learned() -> None:
+    same = rotation_loss(torch.ones(4, 16), torch.arange(4))
+    assert same.tolist() == pytest.approx([math.log(4)] * 4)
+    features = torch.rand(4, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    for _ in range(50):
+        (gradient,) = torch.autograd.grad(rotation_loss(features, torch.arange(4)).sum(), features)
+        features = (features - gradient).clamp(min=0).detach().requires_grad_()  # as after GELU
+    assert float(rotation_loss(features, torch.arange(4)).detach().max()) < 0.1
 
 
 def test_the_table_names_what_the_estimator_offers() -> None:
