@@ -22,7 +22,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from clsgan.checkpoints.run import Diverged
-from clsgan.defaults import choose_network_options, choose_views, resolve_settings
+from clsgan.defaults import (
+    choose_network_options,
+    choose_views,
+    has_few_labels,
+    resolve_settings,
+)
 from clsgan.early_checks import check_early
 from clsgan.fitted_networks import FittedNetworks
 from clsgan.fitting import Fitted, fit_networks
@@ -124,8 +129,10 @@ class CLSGANClassifier(
         `unlabeled_kept_share_`.
     rotation_weight : float, optional
         Weight of telling by how many quarter turns unlabeled images were turned (RotNet, arXiv
-        1803.07728). None is 1 with fewer than ten labels of a class and 20,000 square colour
-        images or more, else 0.
+        1803.07728). None is 1 with fewer than ten labels of a class and 20,000 unlabeled square
+        colour images or more, where `objective`, `unlabeled`, `unlabeled_filter`, `loss_network`
+        and the augmentation are left as they are; else 0. It needs unlabeled rows, and any
+        `unlabeled` but "none".
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
@@ -437,9 +444,8 @@ class CLSGANClassifier(
         with kept_on_error(self):
             data = read_training_data(X, y, X_unlab, params, self._check_rows, check_early)
         n_rows = len(data.labeled) + len(data.unlabeled)
-        settings = resolve_settings(
-            params, data.spec, n_rows, len(data.labeled) / len(data.classes)
-        )
+        few_labels = has_few_labels(len(data.labeled), len(data.unlabeled), len(data.classes))
+        settings = resolve_settings(params, data.spec, n_rows, few_labels)
         design = self._new_design(settings, data.spec, n_rows)
         previous = self._previous(data, design) if self.warm_start else None
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))

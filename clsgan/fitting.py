@@ -142,7 +142,8 @@ def fit_networks(
     use_unlabeled = settings.objective.unlabeled != "none" and len(data.unlabeled) > 0
     settings.check_shares(fabric.world_size, use_unlabeled)
     budget = _budget(data, settings, params, started, agreed_seconds(fabric))
-    checkpoints = open_checkpoints(params, data, device_type, precision)
+    rotation_weight = settings.objective.rotation_weight
+    checkpoints = open_checkpoints(params, data, device_type, precision, rotation_weight)
     with checkpoints or nullcontext():
         seed = int(fabric.broadcast(seed if checkpoints is None else checkpoints.seed(seed)))
         with (

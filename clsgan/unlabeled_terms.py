@@ -89,7 +89,7 @@ def turned_images(batch: Batch, share: float) -> tuple[Batch, Tensor, Tensor]:
     batch : Batch
         Without them.
     images : Tensor [R, C, H, H]
-        R is a multiple of 4: equal parts are turned by 0, 90, 180 and 270 degrees.
+        The first rows, and of these every fourth turned by as many quarters.
     turns : Tensor [R], int64
 
     Examples
@@ -101,11 +101,11 @@ def turned_images(batch: Batch, share: float) -> tuple[Batch, Tensor, Tensor]:
     >>> len(batch.x_unl), len(batch.x_teacher), turns.tolist()
     (5, 5, [0, 1, 2, 3])
     """
-    part = int(share * len(batch.x_unl)) // TURNS
-    n_turned = TURNS * part
-    parts = [torch.rot90(batch.x_unl[k * part : (k + 1) * part], k, (2, 3)) for k in range(TURNS)]
+    n_turned = int(share * len(batch.x_unl))
+    parts = [torch.rot90(batch.x_unl[k:n_turned:TURNS], k, (2, 3)) for k in range(TURNS)]
     images = torch.cat(parts).contiguous(memory_format=torch.channels_last)
-    turns = torch.arange(TURNS, device=images.device).repeat_interleave(part)
+    quarters = torch.tensor([len(part) for part in parts], device=images.device)
+    turns = torch.arange(TURNS, device=images.device).repeat_interleave(quarters)
     rest = replace(batch, x_unl=batch.x_unl[n_turned:], x_teacher=batch.x_teacher[n_turned:])
     return rest, images, turns
 

@@ -14,6 +14,7 @@ from clsgan.defaults import (
     choose_views,
     default_steps,
     flips,
+    has_few_labels,
     resolve_settings,
 )
 from clsgan.defaults.resolve import OBJECTIVE_FIELDS, TRAINING_FIELDS
@@ -115,26 +116,39 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
     assert settings(spec, margins_train="network").objective.margins_train == "network"
 
 
-def few_labels(spec: InputSpec = COLOUR, n_rows: int = 40_000, labels: float = 4.0, **params):
-    return resolve_settings(CLSGANClassifier(**params).get_params(), spec, n_rows, labels)
+def few(spec: InputSpec = COLOUR, few_labels: bool = True, **params) -> Settings:
+    return resolve_settings(CLSGANClassifier(**params).get_params(), spec, 40_000, few_labels)
 
 
 def test_with_very_few_labels_of_a_class_quarter_turns_are_told() -> None:
-    few = few_labels()
-    assert few.objective.rotation_weight == 1.0
-    assert (few.unlabeled_share, few.unlabeled_start) == (0.75, 0.4)
-    sizes = few.sizes(0.0, has_unlabeled=True, world_size=1)
+    assert few().objective.rotation_weight == 1.0
+    assert (few().unlabeled_share, few().unlabeled_start) == (0.75, 0.4)
+    sizes = few().sizes(0.0, has_unlabeled=True, world_size=1)
     assert (sizes.labeled, sizes.unlabeled) == (64, 192)
-    assert few_labels(labels=9.9) == few and few_labels(unlabeled="soft_labels") == few
-    assert few_labels(labels=10.0) == few_labels(rotation_weight=0) == settings()
-    assert few_labels(rotation_weight=0.3).objective.rotation_weight == 0.3
-    assert few_labels(unlabeled_start=0.1).unlabeled_start == 0.1
+    assert few(unlabeled="soft_labels") == few(loss_network="wide_resnet_28_2") == few()
+    assert few(rotation_weight=0) == few(few_labels=False) == settings()
+    assert few(rotation_weight=0.3).objective.rotation_weight == 0.3
+    assert few(unlabeled_start=0.1).unlabeled_start == 0.1
+
+
+@pytest.mark.parametrize(
+    ("counts", "are_few"),
+    [
+        ((40, 40_000, 10), True),
+        ((99, 20_000, 10), True),
+        ((100, 20_000, 10), False),
+        ((40, 19_999, 10), False),
+        ((24_000, 500, 4_000), False),
+        ((40, 0, 10), False),
+    ],
+)
+def test_few_labels_are_fewer_than_ten_of_a_class_beside_many_rows(counts, are_few) -> None:
+    assert has_few_labels(*counts) == are_few
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n_rows": 19_999},
         {"spec": ROWS},
         {"spec": InputSpec((1, 32, 32), "NHW", "uint8", 0.0, 255.0)},
         {"spec": InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)},
@@ -143,12 +157,16 @@ def test_with_very_few_labels_of_a_class_quarter_turns_are_told() -> None:
         {"objective": "paper"},
         {"objective": "hinge"},
         {"unlabeled_filter": "open-class"},
+        {"loss_network": "mlp"},
+        {"loss_network": "timm:resnet18"},
+        {"loss_network": nn.Linear(2, 2)},
+        {"augment": "weak"},
+        {"unlabeled_augment": "weak"},
     ],
 )
-def test_it_is_left_to_the_default_and_many_square_colour_images(changes) -> None:
-    plain = {"labels": 100.0, **changes}
-    assert few_labels(**changes) == few_labels(**plain)
-    assert few_labels(**changes).objective.rotation_weight == 0
+def test_it_is_left_to_the_default_on_square_colour_images(changes) -> None:
+    assert few(**changes) == few(few_labels=False, **changes)
+    assert few(**changes).objective.rotation_weight == 0
 
 
 @pytest.mark.parametrize("spec", [ROWS, InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)])

@@ -48,14 +48,23 @@ def test_images_are_turned_by_as_many_quarters_as_is_said():
     empty = torch.empty(0)
     rows = torch.rand(11, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     batch = Batch(empty, empty, rows, rows + 1, empty, empty, empty)
-    rest, images, turns = turned_images(batch, share=0.8)
-    assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    for i, turn in enumerate(turns.tolist()):
-        expected = rows[i].tolist()
+    rest, images, turns = turned_images(batch, share=0.7)
+    assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    for place, turn, image in zip([0, 4, 1, 5, 2, 6, 3], turns.tolist(), images, strict=True):
+        expected = rows[place].tolist()
         for _ in range(turn):  # counter-clockwise: the last column becomes the first row
             expected = [[[row[c] for row in x] for c in (2, 1, 0)] for x in expected]
-        assert images[i].tolist() == expected
-    assert torch.equal(rest.x_unl, rows[8:]) and torch.equal(rest.x_teacher, rows[8:] + 1)
+        assert image.tolist() == expected
+    assert torch.equal(rest.x_unl, rows[7:]) and torch.equal(rest.x_teacher, rows[7:] + 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_all_images_are_turned_however_few_there_are(count):
+    empty, rows = torch.empty(0), torch.rand(count, 3, 2, 2)
+    rest, images, turns = turned_images(Batch(empty, empty, rows, rows, empty, empty, empty), 1.0)
+    assert len(rest.x_unl) == len(rest.x_teacher) == 0
+    assert images.shape == (count, 3, 2, 2)
+    assert sorted(turns.tolist()) == sorted(place % 4 for place in range(count))
 
 
 def rotation_step(make_run, weight, progress):
@@ -81,13 +90,25 @@ def test_turned_images_come_first_and_soft_labels_later(make_run):
     assert early[0.0] == 0 < early[1.0]
     terms, _, seen, batch = rotation_step(make_run, 1.0, progress=0.1)
     n_lab, n_unl = len(batch.x_lab), len(batch.x_unl)
-    assert n_unl % 4 == 0 and "rotation" in terms and "unlabeled" not in terms
-    first = n_lab + n_unl // 4  # the quarter that is not turned, then one that is
-    assert torch.equal(seen[n_lab:first], batch.x_unl[: n_unl // 4])
-    assert torch.equal(seen[first], torch.rot90(batch.x_unl[n_unl // 4], 1, (1, 2)))
+    assert "rotation" in terms and "unlabeled" not in terms and len(seen) == n_lab + n_unl
+    upright = batch.x_unl[::4]  # first those that are not turned, then the others
+    assert torch.equal(seen[n_lab : n_lab + len(upright)], upright)
+    assert torch.equal(seen[n_lab + len(upright)], torch.rot90(batch.x_unl[1], 1, (1, 2)))
     terms, _, seen, _ = rotation_step(make_run, 1.0, progress=0.9)
     assert {"rotation", "unlabeled"} <= terms.keys() and len(seen) == n_lab + n_unl
     assert torch.equal(seen[n_lab : n_lab + n_unl // 2], batch.x_unl[n_unl // 2 :])
+
+
+def test_few_labels_beside_many_colour_images_have_them_turned(monkeypatch):
+    """The wiring from `fit` on, with a smaller number for many."""
+    monkeypatch.setattr("clsgan.defaults.training.MANY_ROWS", 30)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    options = {"max_steps": 2, "batch_size": 16, "random_state": 0, "accelerator": "cpu"}
+    for n_labeled, turned in ((4, True), (20, False)):
+        model = CLSGANClassifier(**options)
+        y = np.arange(n_labeled) % 2
+        model.fit(images[:n_labeled], y, X_unlab=np.concatenate([images, images[n_labeled:]]))
+        assert ("rotation" in model.history_[0]) == turned
 
 
 def test_the_rotation_counts_by_its_weight(make_run):

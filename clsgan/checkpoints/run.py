@@ -264,7 +264,11 @@ def _first_difference(saved: Checkpoint, described: list[dict[str, Any]]) -> str
 
 
 def open_checkpoints(
-    params: Mapping[str, Any], data: TrainingData, device_type: str, precision: str
+    params: Mapping[str, Any],
+    data: TrainingData,
+    device_type: str,
+    precision: str,
+    rotation_weight: float = 0.0,
 ) -> Checkpoints | None:
     """The checkpoints that the estimator's parameters ask for.
 
@@ -274,6 +278,8 @@ def open_checkpoints(
         The estimator's parameters.
     data : TrainingData
     device_type, precision : str
+    rotation_weight : float, default=0.0
+        That in force, which follows the number of labels and is not among the parameters then.
 
     Returns
     -------
@@ -296,6 +302,7 @@ def open_checkpoints(
     folder, every, resume = (params[key] for key in ("checkpoint", "checkpoint_every", "resume"))
     if folder is None:
         return None
-    run = describe_run(params, data, device=device_type, number_format=precision)
+    more = {"rotation": rotation_weight} if rotation_weight else {}
+    run = describe_run(params, data, device=device_type, number_format=precision, **more)
     seconds = None if every is None else float(every)
     return Checkpoints(folder, seconds, bool(resume), run)

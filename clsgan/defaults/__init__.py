@@ -9,7 +9,13 @@ from clsgan.defaults.augmentation import (
 from clsgan.defaults.control import resolve_control
 from clsgan.defaults.networks import choose_network_options, choose_views
 from clsgan.defaults.resolve import resolve_density_settings, resolve_settings
-from clsgan.defaults.training import IMAGE_TRAINING, MANY_ROWS, PAPER_TRAINING, default_steps
+from clsgan.defaults.training import (
+    IMAGE_TRAINING,
+    MANY_ROWS,
+    PAPER_TRAINING,
+    default_steps,
+    has_few_labels,
+)
 
 __all__ = [
     "IMAGE_TRAINING",
@@ -22,6 +28,7 @@ __all__ = [
     "choose_views",
     "default_steps",
     "flips",
+    "has_few_labels",
     "resolve_control",
     "resolve_density_settings",
     "resolve_settings",

@@ -67,7 +67,7 @@ def resolve_settings(
     params: Mapping[str, Any],
     spec: InputSpec,
     n_rows: int,
-    labels_per_class: float = math.inf,
+    few_labels: bool = False,
 ) -> Settings:
     """Settings of the loop from the estimator's parameters and the form of the data.
 
@@ -78,8 +78,8 @@ def resolve_settings(
     spec : InputSpec
     n_rows : int
         Labeled and unlabeled rows together.
-    labels_per_class : float, optional
-        Mean number of labeled rows of a class; where it is not known, there are enough.
+    few_labels : bool, default=False
+        Whether there are few labels beside many unlabeled rows (`has_few_labels`).
 
     Returns
     -------
@@ -101,7 +101,7 @@ def resolve_settings(
     changes = {name: params[name] for name in OBJECTIVE_FIELDS}
     changes["unlabeled"] = None if params["unlabeled"] == "auto" else params["unlabeled"]
     training = dict(training_defaults(params, spec, n_rows))
-    if tells_rotations(params, spec, n_rows, labels_per_class) and params["rotation_weight"] != 0:
+    if few_labels and tells_rotations(params, spec) and params["rotation_weight"] != 0:
         training |= FEW_LABELS_TRAINING
         if changes["rotation_weight"] is None:
             changes["rotation_weight"] = FEW_LABELS_ROTATION

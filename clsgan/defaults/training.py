@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from clsgan.defaults.checks import is_auto
 from clsgan.inputs import InputSpec
 from clsgan.objectives import SYSTEMS
 
@@ -130,22 +131,40 @@ def training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
 
 
-def tells_rotations(
-    params: Mapping[str, Any], spec: InputSpec, n_rows: int, labels_per_class: float
-) -> bool:
-    """Whether quarter turns of unlabeled images are told by default: `rotation_weight` of None.
+def has_few_labels(n_labeled: int, n_unlabeled: int, n_classes: int) -> bool:
+    """Whether a run has few labels beside many unlabeled rows.
 
-    So it is beside the default's own objective and soft labels, with fewer than ten labels of a
-    class and 20,000 square colour images or more; not where those of the pool may be of no class.
+    Parameters
+    ----------
+    n_labeled, n_unlabeled : int
+        Rows.
+    n_classes : int
+
+    Returns
+    -------
+    bool
+        Fewer than ten labels of a class, in the mean, and 20,000 unlabeled rows or more.
+
+    Examples
+    --------
+    >>> has_few_labels(40, 40_000, 10), has_few_labels(250, 40_000, 10), has_few_labels(40, 500, 10)
+    (True, False, False)
+    """
+    return n_labeled < FEW_LABELS * n_classes and n_unlabeled >= MANY_ROWS
+
+
+def tells_rotations(params: Mapping[str, Any], spec: InputSpec) -> bool:
+    """Whether quarter turns of unlabeled images are told, where labels are few.
+
+    So it is beside the default's own objective and soft labels, with square colour images and a
+    network that learns its features; not where rows of the pool may be of no class, nor beside an
+    augmentation that is given, which may turn images itself.
 
     Parameters
     ----------
     params : mapping
         The estimator's parameters.
     spec : InputSpec
-    n_rows : int
-        Labeled and unlabeled rows together.
-    labels_per_class : float
 
     Returns
     -------
@@ -153,19 +172,21 @@ def tells_rotations(
 
     Examples
     --------
-    >>> params = {"objective": "default", "unlabeled": "auto", "unlabeled_filter": None}
+    >>> from clsgan import CLSGANClassifier
     >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
-    >>> tells_rotations(params, spec, 40_000, 4), tells_rotations(params, spec, 40_000, 25)
-    (True, False)
+    >>> tells_rotations(CLSGANClassifier().get_params(), spec)
+    True
+    >>> tells_rotations(CLSGANClassifier(unlabeled="fixmatch").get_params(), spec)
+    False
     """
     return (
         spec.is_square
         and spec.shape[0] == 3
-        and n_rows >= MANY_ROWS
-        and labels_per_class < FEW_LABELS
         and params["objective"] == "default"
         and params["unlabeled"] in ("auto", "soft_labels")
         and params["unlabeled_filter"] is None
+        and params["loss_network"] in SGD_NETWORKS
+        and all(is_auto(params[name]) for name in ("augment", "unlabeled_augment"))
     )
 
 

@@ -102,9 +102,9 @@ def rotation_loss(features: Tensor, turns: Tensor) -> Tensor:
     """Cross-entropy of the quarter turns of images, told from their features.
 
     RotNet (Gidaris et al., arXiv 1803.07728, eq. 2 and 3), with four scores that are fixed sums of
-    the features: +- features / sqrt(F), the signs being four Walsh functions, none of them
-    constant. Features learn to fit fixed weights as well (Hoffer et al., arXiv 1801.04540), and
-    there are no parameters to keep.
+    the features: +- features / sqrt(F), the signs being four Walsh functions, none of them constant
+    where there are more than four features. Features learn to fit fixed weights as well (Hoffer et
+    al., arXiv 1801.04540), and there are no parameters to keep.
 
     Parameters
     ----------

@@ -532,3 +532,16 @@ def test_the_time_limit_is_that_of_all_sittings(tiny, digits, tmp_path, monkeypa
     took = time.perf_counter() - started
     assert model.n_steps_ == first.n_steps_  # the time was spent
     assert model.fit_time_ == pytest.approx(before + took, abs=0.5)
+
+
+def test_a_default_that_followed_the_labels_otherwise_then_is_named(tmp_path, monkeypatch):
+    """Quarter turns are told by the number of labels, not by a parameter that is compared."""
+    images = np.random.default_rng(0).integers(0, 256, (44, 8, 8, 3), dtype=np.uint8)
+    options = {"max_steps": 2, "batch_size": 16, "random_state": 0, "accelerator": "cpu"}
+    options |= {"checkpoint": tmp_path / "run", "resume": True}
+    rows = images[:4], [0, 1, 0, 1]
+    CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])
+    CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])  # the same run is fine
+    monkeypatch.setattr("clsgan.defaults.training.MANY_ROWS", 30)
+    with pytest.raises(ValueError, match=r"rotation was None and is 1\.0"):
+        CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])
