@@ -84,3 +84,22 @@ def is_within(value: object, low: float = -math.inf, high: float = math.inf) -> 
     (True, False, False)
     """
     return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
+
+
+def is_auto(wanted: object) -> bool:
+    """Whether a parameter is the word "auto"; it may be an array or a module, too.
+
+    Parameters
+    ----------
+    wanted : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_auto("auto"), is_auto(None)
+    (True, False)
+    """
+    return isinstance(wanted, str) and wanted == "auto"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
-from clsgan.defaults.checks import is_auto
+from clsgan.choices import is_auto
 from clsgan.defaults.training import LIKE_PAPER
 from clsgan.inputs import InputSpec
 

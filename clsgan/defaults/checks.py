@@ -247,22 +247,3 @@ def check_prior_fakes(settings: Settings) -> None:
             f"rows beside {labeled} labeled ones; give more than {labeled}, or "
             "unlabeled_fakes='shared'"
         )
-
-
-def is_auto(wanted: Any) -> bool:
-    """Whether a parameter is the word "auto"; it may be an array or a module, too.
-
-    Parameters
-    ----------
-    wanted : object
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_auto("auto"), is_auto(None)
-    (True, False)
-    """
-    return isinstance(wanted, str) and wanted == "auto"

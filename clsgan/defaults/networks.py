@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clsgan.choices import one_of
+from clsgan.choices import is_auto, one_of
 from clsgan.defaults.augmentation import flips, settled_augment
-from clsgan.defaults.checks import is_auto
 from clsgan.defaults.training import MANY_ROWS, MANY_ROWS_WIDTHS
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clsgan.defaults.checks import is_auto
+from clsgan.choices import is_auto
 from clsgan.inputs import InputSpec
 from clsgan.objectives import SYSTEMS
 
