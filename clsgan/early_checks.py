@@ -5,10 +5,12 @@ from typing import Any
 
 from clsgan.checkpoints.options import check_options
 from clsgan.defaults import (
+    MANY_ROWS,
     choose_augment,
     choose_network_options,
     choose_unlabeled_augment,
     choose_views,
+    has_few_labels,
     resolve_settings,
 )
 from clsgan.devices import choose_device, choose_precision
@@ -46,8 +48,10 @@ def check_early(
     Traceback (most recent call last):
     ValueError: loss_network='smal' is not known; did you mean 'small'? ...
     """
-    # what more rows change is the default batch, which only grows: they make nothing valid
-    settings = resolve_settings(params, spec, n_rows)
+    # with more rows the default batch only grows, and labels that may turn out few have the smaller
+    # part of it: what is refused here cannot become valid
+    few_labels = has_few_labels(n_rows, MANY_ROWS, n_classes)
+    settings = resolve_settings(params, spec, n_rows, few_labels)
     device_type = choose_device(params["accelerator"])
     choose_precision(params["precision"], device_type, spec.is_image)
     check_options(params)

@@ -130,8 +130,9 @@ class CLSGANClassifier(
     rotation_weight : float, optional
         Weight of telling by how many quarter turns unlabeled images were turned (RotNet, arXiv
         1803.07728). None is 1 with fewer than ten labels of a class and 20,000 unlabeled square
-        colour images or more, where `objective`, `unlabeled`, `unlabeled_filter`, `loss_network`
-        and the augmentation are left as they are; else 0. It needs unlabeled rows, and any
+        colour images or more, where `objective`, `unlabeled`, `unlabeled_filter` and the
+        augmentation are left as they are and `loss_network` is "auto", "small" or
+        "wide_resnet_28_2"; else 0. It needs unlabeled rows, and any
         `unlabeled` but "none".
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}

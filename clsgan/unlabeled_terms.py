@@ -104,8 +104,7 @@ def turned_images(batch: Batch, share: float) -> tuple[Batch, Tensor, Tensor]:
     n_turned = int(share * len(batch.x_unl))
     parts = [torch.rot90(batch.x_unl[k:n_turned:TURNS], k, (2, 3)) for k in range(TURNS)]
     images = torch.cat(parts).contiguous(memory_format=torch.channels_last)
-    quarters = torch.tensor([len(part) for part in parts], device=images.device)
-    turns = torch.arange(TURNS, device=images.device).repeat_interleave(quarters)
+    turns = (torch.arange(n_turned, device=images.device) % TURNS).sort().values
     rest = replace(batch, x_unl=batch.x_unl[n_turned:], x_teacher=batch.x_teacher[n_turned:])
     return rest, images, turns
 

@@ -64,3 +64,13 @@ def test_what_few_rows_allow_is_let_through(tiny):
     check_early(params, spec, 10, 100, False)
     with pytest.raises(ValueError, match="generated_batch_size=100 leaves none"):
         check_early(params, spec, 10, MANY_ROWS, False)
+
+
+def test_what_few_labels_beside_many_rows_allow_is_let_through(tiny):
+    """A pool may turn out large: few labels are then a quarter of the batch, in place of half."""
+    spec = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
+    given = {"unlabeled_fakes": "prior", "batch_size": 256, "generated_batch_size": 100}
+    params = tiny(**given, augment="auto").get_params()
+    check_early(params, spec, 10, 40, False)
+    with pytest.raises(ValueError, match="generated_batch_size=100 leaves none"):
+        check_early(params, spec, 10, 100, False)
