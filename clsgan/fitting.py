@@ -16,6 +16,7 @@ from clsgan.checkpoints.snapshot import Sitting
 from clsgan.defaults import (
     choose_views,
     default_steps,
+    is_short,
 )
 from clsgan.devices import (
     choose_device,
@@ -57,6 +58,8 @@ class Fitted:
     loss_network, generator : nn.Module
         With averaged weights, in evaluation mode; the generator may be None.
     history : list of dict
+    short : bool
+        Whether the time was short for a wide loss network (`clsgan.defaults.is_short`).
     n_features : int
         F, the width of the loss network's features.
     n_steps, n_rows_seen : int
@@ -77,6 +80,7 @@ class Fitted:
 
     loss_network: nn.Module
     generator: nn.Module | None
+    short: bool
     n_features: int
     history: list[dict[str, Any]]
     n_steps: int
@@ -145,7 +149,10 @@ def fit_networks(
     rotation_weight = settings.objective.rotation_weight
     checkpoints = open_checkpoints(params, data, device_type, precision, rotation_weight)
     with checkpoints or nullcontext():
-        seed = int(fabric.broadcast(seed if checkpoints is None else checkpoints.seed(seed)))
+        short = previous is None and is_short(params, data.spec, fabric.world_size)
+        if checkpoints is not None:
+            seed, short = checkpoints.seed(seed), checkpoints.short(short)
+        seed, short = fabric.broadcast((int(seed), short))
         with (
             flushed_denormals(),
             seeded(seed, device_type),
@@ -153,7 +160,10 @@ def fit_networks(
             kept_memory(device_type),
             explained_out_of_memory(settings.batch_size, settings.generated_batch_size),
         ):
-            return _fit(fabric, data, settings, params, budget, seed, checkpoints, previous, n_test)
+            networks = previous or build_networks(data, settings, params, seed, short)
+            return _fit(
+                fabric, data, settings, params, budget, seed, checkpoints, networks, short, n_test
+            )
 
 
 def _fit(
@@ -164,13 +174,13 @@ def _fit(
     budget: Budget,
     seed: int,
     checkpoints: Checkpoints | None,
-    previous: tuple[nn.Module, nn.Module | None] | None,
+    networks: tuple[nn.Module, nn.Module | None],
+    short: bool,
     n_test: int,
 ) -> Fitted:
     """Build the parts of a run, train, and put together what it leaves behind."""
     rows = None if checkpoints is None else checkpoints.rows()
     train_rows, held_out = rows or _cut_validation(data, params["validation_fraction"], seed)
-    networks = previous or build_networks(data, settings, params, seed)
     fit_level(networks[0], settings)
     check_filter(networks[0], settings)
     if settings.spectral_norm:
@@ -193,12 +203,12 @@ def _fit(
             refit_level(fabric, state, streams, settings)
         earlier = 0.0 if checkpoints is None else checkpoints.seconds()
         seconds = time.perf_counter() - before + earlier
-        return _fitted(fabric, state, log, validate, seconds, earlier, interrupted)
+        return _fitted(fabric, state, short, log, validate, seconds, earlier, interrupted)
 
     with _open_log(fabric, params, budget) as log:
         meter = Meter(log, budget, fabric)
         sitting = Sitting(
-            fabric, state, streams, budget, log, meter, train_rows, held_out, seed, decoders
+            fabric, state, streams, budget, log, meter, train_rows, held_out, seed, decoders, short
         )
 
         def loop(keep_going: Callable[[], bool] | None) -> None:
@@ -228,6 +238,7 @@ def _run(
 def _fitted(
     fabric: "Fabric",
     state: TrainState,
+    short: bool,
     log: RunLog,
     validate: Callable[[nn.Module], float] | None,
     seconds: float,
@@ -238,6 +249,7 @@ def _fitted(
     return Fitted(
         loss_network=network,
         generator=generator,
+        short=short,
         n_features=int(cast(Any, network).num_features),
         history=log.records,
         n_steps=state.step,

@@ -93,7 +93,11 @@ def make_streams(
 
 
 def build_networks(
-    data: TrainingData, settings: Settings, params: Mapping[str, Any], seed: int
+    data: TrainingData,
+    settings: Settings,
+    params: Mapping[str, Any],
+    seed: int,
+    short: bool = False,
 ) -> tuple[nn.Module, nn.Module | None]:
     """New networks for the data; the stem of the loss network is fitted to its images.
 
@@ -104,6 +108,8 @@ def build_networks(
     params : mapping
         The estimator's parameters.
     seed : int
+    short : bool, default=False
+        Whether the time is short for a wide loss network (`clsgan.defaults.is_short`).
 
     Returns
     -------
@@ -116,7 +122,7 @@ def build_networks(
     """
     shape, n_classes = data.spec.shape, len(data.classes)
     n_rows = len(data.labeled) + len(data.unlabeled)
-    options = choose_network_options(params, data.spec, n_rows)
+    options = choose_network_options(params, data.spec, n_rows, short)
     network = build_loss_network(params["loss_network"], shape, n_classes, options, seed=seed)
     if data.spec.is_image:
         whiten_stem(network, _some_images(data, seed))

@@ -10,11 +10,13 @@ from clsgan import CLSGANClassifier
 from clsgan.augment import build_augment
 from clsgan.defaults import (
     choose_augment,
+    choose_network_options,
     choose_unlabeled_augment,
     choose_views,
     default_steps,
     flips,
     has_few_labels,
+    is_short,
     resolve_settings,
 )
 from clsgan.defaults.resolve import OBJECTIVE_FIELDS, TRAINING_FIELDS
@@ -303,3 +305,37 @@ def test_views_that_are_not_valid_are_named() -> None:
         choose_views({"predict_views": "miror"}, COLOUR)
     with pytest.raises(ValueError, match="for rows it is 'plain'"):
         choose_views({"predict_views": "mirror"}, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("params", "threads", "short"),
+    [
+        ({"time_limit": 300}, 2, True),
+        ({"time_limit": 1_800}, 2, False),
+        ({"time_limit": 300}, 16, False),
+        ({"time_limit": 300, "precision": "bf16"}, 2, False),
+        ({"time_limit": 60, "precision": "bf16"}, 2, True),
+        ({"max_steps": 10}, 2, False),
+        ({}, 2, False),
+    ],
+)
+def test_the_wide_network_is_for_runs_with_time_for_it(params, threads, short, monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    params = CLSGANClassifier(**{"precision": "32", "accelerator": "cpu", **params}).get_params()
+    assert is_short(params, COLOUR) == short
+    expected = None if short else {"widths": [64, 128, 256]}
+    assert choose_network_options(params, COLOUR, 40_000, is_short(params, COLOUR)) == expected
+
+
+def test_time_is_shorter_for_larger_images_and_longer_for_more_processes(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    params = {"time_limit": 1_200, "precision": "32", "accelerator": "cpu"}
+    large = InputSpec((3, 96, 96), "NHWC", "uint8", 0.0, 255.0)
+    assert not is_short(params, COLOUR) and is_short(params, large)
+    assert not is_short(params, large, n_processes=8)
+    assert not is_short(params, ROWS)
+
+
+def test_a_gpu_has_the_time(monkeypatch) -> None:
+    monkeypatch.setattr("clsgan.defaults.networks.choose_device", lambda accelerator: "cuda")
+    assert not is_short({"time_limit": 20, "precision": "auto", "accelerator": "auto"}, COLOUR)

@@ -521,3 +521,21 @@ def test_warm_start_keeps_its_network_when_fewer_rows_come(tiny, digits, monkeyp
     assert model.transform(digits.x_test[:1]).shape == (1, 24)
     model.fit(digits.x_lab, digits.y_lab)
     assert model.transform(digits.x_test[:1]).shape == (1, 24)
+
+
+def test_a_short_time_gets_the_narrow_network(tiny, digits, monkeypatch, tmp_path) -> None:
+    """And what is saved, loaded and trained on is that network."""
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"32-true": 1e8})
+    options = {"loss_network_options": None, "max_steps": 2, "warm_start": True}
+    model = tiny(**options, time_limit=20).fit(digits.x_lab, digits.y_lab)
+    features = model.transform(digits.x_test[:5])
+    assert features.shape == (5, 128)
+    model.save(tmp_path / "model")
+    again = CLSGANClassifier.load(tmp_path / "model").transform(digits.x_test[:5])
+    np.testing.assert_array_equal(again, features)
+    model.set_params(time_limit=None).fit(digits.x_lab, digits.y_lab)
+    assert model.transform(digits.x_test[:1]).shape == (1, 128)
+    longer = tiny(**options, time_limit=1e9).fit(digits.x_lab, digits.y_lab)
+    assert longer.transform(digits.x_test[:1]).shape == (1, 24)

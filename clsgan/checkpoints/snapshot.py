@@ -43,6 +43,8 @@ class Sitting:
     seed : int
     decoders : list of RowDecoder
         Of the pools of unlabeled rows.
+    short : bool, default=False
+        Whether the loss network was chosen for a short time (`clsgan.defaults.is_short`).
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Sitting:
     validation_rows: Index
     seed: int
     decoders: Sequence[RowDecoder] = ()
+    short: bool = False
 
 
 def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -114,6 +117,7 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "unreadable": [dict(decoder.skipped) for decoder in sitting.decoders],
         "known_share": state.pool.known_share,
         "by_held_out": state.pool.by_held_out,
+        "short": sitting.short,
     }
     return tensors, document
 

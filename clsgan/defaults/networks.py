@@ -3,15 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from clsgan.choices import is_auto, one_of
 from clsgan.defaults.augmentation import flips, settled_augment
 from clsgan.defaults.training import MANY_ROWS, MANY_ROWS_WIDTHS
+from clsgan.devices import choose_device, choose_precision
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 
+# Seconds of one core from which the wide network is ahead of the narrow one, for 32x32 pixels, by
+# the precision; figures in docs/ablation.md.
+WIDE_FROM = {"bf16-mixed": 300.0, "32-true": 2_000.0}
+WIDE_PIXELS = 32 * 32
+
 
 def choose_network_options(
-    params: Mapping[str, Any], spec: InputSpec, n_rows: int
+    params: Mapping[str, Any], spec: InputSpec, n_rows: int, short: bool = False
 ) -> Mapping[str, Any] | None:
     """Arguments of the loss network: those given, or for "auto" the widths for this much data.
 
@@ -22,6 +30,8 @@ def choose_network_options(
     spec : InputSpec
     n_rows : int
         Labeled and unlabeled rows together.
+    short : bool, default=False
+        Whether the time is too short for the wide network (`is_short`).
 
     Returns
     -------
@@ -35,9 +45,46 @@ def choose_network_options(
     ({'widths': [64, 128, 256]}, None)
     """
     given: Mapping[str, Any] | None = params["loss_network_options"]
-    if given is None and is_auto(params["loss_network"]) and spec.is_image and n_rows >= MANY_ROWS:
+    many = spec.is_image and n_rows >= MANY_ROWS
+    if given is None and is_auto(params["loss_network"]) and many and not short:
         return {"widths": list(MANY_ROWS_WIDTHS)}
     return given
+
+
+def is_short(params: Mapping[str, Any], spec: InputSpec, n_processes: int = 1) -> bool:
+    """Whether `time_limit` is too short for the wide network, on this machine's CPU.
+
+    Told from the limit, the threads of torch, the precision and the size of the images; nothing is
+    measured, so that it is the same at each call.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters.
+    spec : InputSpec
+        Of images.
+    n_processes : int, default=1
+        That share the steps.
+
+    Returns
+    -------
+    bool
+        False on other devices, and where there is no limit of time.
+
+    Examples
+    --------
+    >>> params = {"time_limit": 1e-3, "accelerator": "cpu", "precision": "32"}
+    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
+    >>> is_short(params, spec), is_short(params | {"time_limit": None}, spec)
+    (True, False)
+    """
+    seconds, device_type = params["time_limit"], choose_device(params["accelerator"])
+    if seconds is None or device_type != "cpu" or not spec.is_image:
+        return False
+    precision = choose_precision(params["precision"], device_type, is_image=True)
+    size = spec.shape[-2] * spec.shape[-1] / WIDE_PIXELS
+    core_seconds = float(seconds) * torch.get_num_threads() * n_processes
+    return core_seconds < WIDE_FROM[precision] * size
 
 
 def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
