@@ -192,11 +192,21 @@ def facts(rows: Iterable[Row]) -> str:
     def listed(name: Callable[[Result], str]) -> str:
         return "; ".join(sorted({name(result) for result in results}))
 
-    machines = listed(lambda r: "{processor}, {cores} cores, {precision}".format(**r["machine"]))
     versions = listed(lambda r: f"torch {r['versions']['torch']}")
     learn = listed(lambda r: f"scikit-learn {r['versions']['scikit-learn']}")
     commits = listed(lambda r: (r["commit"] or "unknown")[:10] + " (changed)" * bool(r["dirty"]))
-    return f"Machine: {machines}. Versions: {versions}, {learn}. Commit: {commits}."
+    return f"Machine: {machines(results)}. Versions: {versions}, {learn}. Commit: {commits}."
+
+
+def machines(results: Iterable[Result]) -> str:
+    """The machines, each with its data sets where there are several."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        name = "{processor}, {cores} cores, {precision}".format(**result["machine"])
+        found.setdefault(name, set()).add(f"`{result['protocol']}`")
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{name} ({', '.join(sorted(found[name]))})" for name in sorted(found))
 
 
 def placed(page: Path, text: str, begin: str = BEGIN, end: str = END) -> str:

@@ -120,3 +120,15 @@ def test_pages_of_this_checkout_are_up_to_date(tables: Any) -> None:
     if tables.BEGIN not in (ROOT / "README.md").read_text():
         pytest.skip("README.md has no table of the low-label benchmark yet")
     assert tables.main(["--check"]) == 0
+
+
+def test_each_machine_is_named_with_its_data(
+    tables: Any, add: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A budget is time, so figures of two machines are not to be held against each other."""
+    other = {"processor": "B", "cores": 2, "precision": "32-true"}
+    add("default", 0, 0.02)
+    add("default", 0, 0.2, {"seconds": 60.0}, protocol="mnist", machine=other)
+    assert run(tables, tmp_path) == 0
+    page = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert "Machine: A, 2 cores, bf16-mixed (`digits`); B, 2 cores, 32-true (`mnist`). V" in page
