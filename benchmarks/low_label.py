@@ -79,6 +79,7 @@ def run_network(job: Job, data: RunData, models: Path | None) -> dict[str, Any]:
         "seconds": float(model.fit_time_),
         "steps": int(model.n_steps_),
         "images_per_second": float(model.images_per_second_),
+        "widths": list(getattr(model.loss_network_, "widths", [])),
         "peak_memory_mb": peak_memory_mb(),
     }
     if models is not None:

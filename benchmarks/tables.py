@@ -73,11 +73,13 @@ def rows_of(results: Iterable[Result], kind: str) -> dict[tuple[Any, ...], Row]:
 
 
 def check(rows: dict[tuple[Any, ...], Row]) -> None:
-    """Refuse a mean over different arguments, and methods that had different labeled rows."""
+    """Refuse a mean over different arguments or networks, and other labeled rows for a method."""
     splits: dict[str, str] = {}
     for key, row in rows.items():
         if any(result["arguments"] != row[0]["arguments"] for result in row):
             raise ValueError(f"results of {key} had different arguments; run the benchmark again")
+        if len({tuple(result["widths"]) for result in row if result.get("widths")}) > 1:
+            raise ValueError(f"results of {key} had networks of different widths")
         for split in (result["split"] for result in row):
             if splits.setdefault(split["name"], split["hash"]) != split["hash"]:
                 raise ValueError(f"results of {split['name']} had different labeled rows")

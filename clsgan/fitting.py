@@ -101,6 +101,7 @@ def fit_networks(
     seed: int,
     started: float,
     previous: tuple[nn.Module, nn.Module | None] | None = None,
+    short: bool | None = None,
     n_test: int = 0,
 ) -> Fitted:
     """Train a loss network and a generator.
@@ -117,6 +118,8 @@ def fit_networks(
         `time.perf_counter()` when the budget began to run.
     previous : (nn.Module, nn.Module or None), optional
         Networks to go on from.
+    short : bool, optional
+        Whether these are what a short time gets (`clsgan.defaults.is_short`); None asks.
     n_test : int
         Rows that will be predicted within the time limit, once the networks are trained.
 
@@ -149,10 +152,7 @@ def fit_networks(
     rotation_weight = settings.objective.rotation_weight
     checkpoints = open_checkpoints(params, data, device_type, precision, rotation_weight)
     with checkpoints or nullcontext():
-        short = previous is None and is_short(params, data.spec, fabric.world_size)
-        if checkpoints is not None:
-            seed, short = checkpoints.seed(seed), checkpoints.short(short)
-        seed, short = fabric.broadcast((int(seed), short))
+        seed = int(fabric.broadcast(seed if checkpoints is None else checkpoints.seed(seed)))
         with (
             flushed_denormals(),
             seeded(seed, device_type),
@@ -160,6 +160,9 @@ def fit_networks(
             kept_memory(device_type),
             explained_out_of_memory(settings.batch_size, settings.generated_batch_size),
         ):
+            if short is None:
+                short = is_short(params, data.spec, fabric.world_size)
+            short = fabric.broadcast(short if checkpoints is None else checkpoints.short(short))
             networks = previous or build_networks(data, settings, params, seed, short)
             return _fit(
                 fabric, data, settings, params, budget, seed, checkpoints, networks, short, n_test

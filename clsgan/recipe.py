@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from clsgan import run_folder
 from clsgan.baselines import check_baselines, fit_before_test, run_baseline
+from clsgan.choices import is_auto
 from clsgan.config import RecipeConfig
 from clsgan.devices import choose_device, make_fabric
 from clsgan.doctor import machine, peak_memory_mb, versions
@@ -21,6 +22,7 @@ from clsgan.estimator import CLSGANClassifier
 from clsgan.evaluate import report
 from clsgan.finished_run import sample_picture
 from clsgan.folder_lock import FolderLock
+from clsgan.networks import SmallLossNetwork
 from clsgan.pictures import confusion_picture, png_bytes
 from clsgan.processes import from_first, gathered, place
 from clsgan.resumed_run import CHECKPOINT, forget_unstarted, open_run_folder, remove_old_log
@@ -170,14 +172,26 @@ def _complete(
     from_first(lambda: _remove_checkpoints(folder))
     results = from_first(lambda: _with_pictures(config, data, folder))
     done = {row["method"] for row in results["methods"]}
-    for name in config.baselines:
-        if name in done:
-            continue
+    missing = [name for name in config.baselines if name not in done]
+    if missing:
+        arguments = _with_widths(arguments, folder)
+    for name in missing:
         if arguments["verbose"] > 0:
             print(f"baseline {name}", file=sys.stderr)
         results["methods"].append(run_baseline(name, data, arguments))
         from_first(lambda: run_folder.write_json(folder / run_folder.RESULTS, results))
     return results
+
+
+def _with_widths(arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The arguments, with the widths of the model where "auto" could choose others by now."""
+    network = CLSGANClassifier.load(folder / run_folder.MODEL).loss_network_
+    auto = is_auto(arguments.get("loss_network", "auto"))
+    if not auto or arguments.get("loss_network_options") is not None:
+        return arguments
+    if not isinstance(network, SmallLossNetwork):
+        return arguments
+    return {**arguments, "loss_network_options": {"widths": list(network.widths)}}
 
 
 def _remove_checkpoints(folder: Path) -> None:

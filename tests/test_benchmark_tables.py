@@ -105,6 +105,10 @@ def test_results_that_do_not_belong_together_are_refused(
     add("fixmatch", 1, 0.02, split={"name": "digits.seed1@100", "hash": "another"})
     assert run(tables, tmp_path) == 1
     assert "different labeled rows" in capsys.readouterr().err
+    add("fixmatch", 1, 0.02, widths=[32, 64, 128])
+    add("fixmatch", 2, 0.02, widths=[64, 128, 256])
+    assert run(tables, tmp_path) == 1
+    assert "different widths" in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_named(

@@ -320,6 +320,7 @@ def test_views_that_are_not_valid_are_named() -> None:
     ],
 )
 def test_the_wide_network_is_for_runs_with_time_for_it(params, threads, short, monkeypatch) -> None:
+    monkeypatch.setattr("clsgan.defaults.networks.has_hardware_bf16", lambda device_type: True)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     params = CLSGANClassifier(**{"precision": "32", "accelerator": "cpu", **params}).get_params()
     assert is_short(params, COLOUR) == short
@@ -327,13 +328,24 @@ def test_the_wide_network_is_for_runs_with_time_for_it(params, threads, short, m
     assert choose_network_options(params, COLOUR, 40_000, is_short(params, COLOUR)) == expected
 
 
-def test_time_is_shorter_for_larger_images_and_longer_for_more_processes(monkeypatch) -> None:
+def test_the_time_that_is_needed_follows_the_work_and_the_processes(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    params = {"time_limit": 1_200, "precision": "32", "accelerator": "cpu"}
-    large = InputSpec((3, 96, 96), "NHWC", "uint8", 0.0, 255.0)
-    assert not is_short(params, COLOUR) and is_short(params, large)
-    assert not is_short(params, large, n_processes=8)
-    assert not is_short(params, ROWS)
+    params = {"time_limit": 1_100, "precision": "32", "accelerator": "cpu"}
+    assert not is_short(params, COLOUR) and not is_short(params, GREY)
+    photos = InputSpec((3, 96, 96), "NHWC", "uint8", 0.0, 255.0)  # seen by larger patches
+    assert is_short(params, photos) and not is_short(params | {"time_limit": 1_250}, photos)
+    assert not is_short(params, photos, n_processes=2)
+    assert not is_short(params | {"time_limit": 1}, ROWS)
+
+
+def test_bf16_that_is_not_in_hardware_is_no_quicker(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    params = {"time_limit": 300, "precision": "bf16", "accelerator": "cpu"}
+    for there in (True, False):
+        monkeypatch.setattr(
+            "clsgan.defaults.networks.has_hardware_bf16", lambda _, there=there: there
+        )
+        assert is_short(params, COLOUR) != there
 
 
 def test_a_gpu_has_the_time(monkeypatch) -> None:

@@ -527,7 +527,7 @@ def test_a_short_time_gets_the_narrow_network(tiny, digits, monkeypatch, tmp_pat
     """And what is saved, loaded and trained on is that network."""
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
-    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"32-true": 1e8})
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e8})
     options = {"loss_network_options": None, "max_steps": 2, "warm_start": True}
     model = tiny(**options, time_limit=20).fit(digits.x_lab, digits.y_lab)
     features = model.transform(digits.x_test[:5])

@@ -265,3 +265,25 @@ def test_a_folder_of_photos(tmp_path: Path) -> None:
     assert results["split"]["n_unlabeled"] == 16 - 4 - 4 + 1
     assert list(results["report"]["per_class_error"]) == ["dark", "light"]
     assert "held out" in summary(results)
+
+
+def test_the_baseline_has_the_widths_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What "auto" takes follows the machine's threads, and a run may go on elsewhere."""
+    asked: list[dict[str, Any]] = []
+
+    def note(name: str, data: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        asked.append(arguments)
+        return {"method": name, "error": 0.5, "n_test": 1, "seconds": 1.0}
+
+    for path, value in (("networks.MANY_ROWS", 100), ("networks.MANY_ROWS_WIDTHS", [8, 8, 24])):
+        monkeypatch.setattr(f"clsgan.defaults.{path}", value)
+    monkeypatch.setattr("clsgan.recipe.run_baseline", note)
+    overrides = [*QUICK, "estimator.loss_network_options=null", "baselines=[supervised]"]
+    for run, widths in (("a", [8, 8, 24]), ("b", [32, 64, 128])):
+        limit = "null" if run == "a" else "30"
+        monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9, "bf16": 1e9})
+        given = [*overrides, f"run={tmp_path}/{run}", f"estimator.time_limit={limit}"]
+        run_recipe(load_recipe("digits", given), verbose=0)
+        assert asked[-1]["loss_network_options"] == {"widths": widths}

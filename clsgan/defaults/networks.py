@@ -8,14 +8,15 @@ import torch
 from clsgan.choices import is_auto, one_of
 from clsgan.defaults.augmentation import flips, settled_augment
 from clsgan.defaults.training import MANY_ROWS, MANY_ROWS_WIDTHS
-from clsgan.devices import choose_device, choose_precision
+from clsgan.devices import choose_device, choose_precision, has_hardware_bf16
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
+from clsgan.networks import small_operations
 
-# Seconds of one core from which the wide network is ahead of the narrow one, for 32x32 pixels, by
-# the precision; figures in docs/ablation.md.
-WIDE_FROM = {"bf16-mixed": 300.0, "32-true": 2_000.0}
-WIDE_PIXELS = 32 * 32
+# Seconds of one core from which the wide network is ahead of the narrow one, for images of 32x32
+# pixels in colour; figures in docs/ablation.md.
+WIDE_FROM = {"bf16": 300.0, "float32": 2_000.0}
+OF_SHAPE = (3, 32, 32)
 
 
 def choose_network_options(
@@ -54,8 +55,8 @@ def choose_network_options(
 def is_short(params: Mapping[str, Any], spec: InputSpec, n_processes: int = 1) -> bool:
     """Whether `time_limit` is too short for the wide network, on this machine's CPU.
 
-    Told from the limit, the threads of torch, the precision and the size of the images; nothing is
-    measured, so that it is the same at each call.
+    Told from the limit, the threads of torch, the precision and how much the network has to do for
+    an image; nothing is measured, so that it is the same at each call.
 
     Parameters
     ----------
@@ -81,10 +82,12 @@ def is_short(params: Mapping[str, Any], spec: InputSpec, n_processes: int = 1) -
     seconds, device_type = params["time_limit"], choose_device(params["accelerator"])
     if seconds is None or device_type != "cpu" or not spec.is_image:
         return False
-    precision = choose_precision(params["precision"], device_type, is_image=True)
-    size = spec.shape[-2] * spec.shape[-1] / WIDE_PIXELS
+    bf16 = choose_precision(params["precision"], device_type) == "bf16-mixed"
+    kind = "bf16" if bf16 and has_hardware_bf16(device_type) else "float32"
+    work = small_operations(spec.shape, MANY_ROWS_WIDTHS)
+    work_there = small_operations(OF_SHAPE, MANY_ROWS_WIDTHS)
     core_seconds = float(seconds) * torch.get_num_threads() * n_processes
-    return core_seconds < WIDE_FROM[precision] * size
+    return core_seconds < WIDE_FROM[kind] * work / work_there
 
 
 def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:

@@ -1,7 +1,7 @@
 """Loss networks: x -> (logits a_k(x), features)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from clsgan.choices import one_of
 from clsgan.networks.shapes import LinearHead, check_input_shape, check_widths, image_shape
 from clsgan.networks.small_maps import SmallMapConv2d
-from clsgan.networks.whitening import WhiteningStem
+from clsgan.networks.whitening import MAX_DIRECTIONS, WhiteningStem, patch_grid
 
 
 class SmallLossNetwork(nn.Module):
@@ -39,6 +39,7 @@ class SmallLossNetwork(nn.Module):
     Attributes
     ----------
     num_features : int
+    widths : list of int
 
     Examples
     --------
@@ -57,17 +58,13 @@ class SmallLossNetwork(nn.Module):
         norm: bool | str = True,
     ) -> None:
         super().__init__()
-        widths = check_widths("widths", widths)
+        self.widths = widths = check_widths("widths", widths)
         if isinstance(norm, bool):
             norm = "batch" if norm else "none"
         make_norm = one_of("norm", norm, NORMS)
         self.stem = WhiteningStem(image_shape(input_shape, "small"))
-        channels, size = self.stem.out_channels, self.stem.out_size
-        stages = []
-        for i, width in enumerate(widths):
-            longest = max(20 >> i, 3)
-            pool = (1 + (size[0] > longest), 1 + (size[1] > longest))
-            size = (size[0] // pool[0], size[1] // pool[1])
+        channels, stages = self.stem.out_channels, []
+        for width, pool, _ in _small_stages(self.stem.out_size, widths):
             stages.append(_small_stage(channels, width, pool, make_norm))
             channels = width
         self.stages = nn.Sequential(*stages)
@@ -89,6 +86,46 @@ class SmallLossNetwork(nn.Module):
         """
         logits, features = self.head(self.stages(self.stem(x)).amax(dim=(2, 3)))
         return logits, features
+
+
+def small_operations(input_shape: Sequence[int], widths: Sequence[int]) -> int:
+    """Multiplications that one image takes in the convolutions of `SmallLossNetwork`'s stages.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (C, H, W).
+    widths : sequence of int
+
+    Returns
+    -------
+    int
+        Of a forward pass; the stem is fixed and not counted.
+
+    Examples
+    --------
+    >>> wide, narrow = (64, 128, 256), (32, 64, 128)
+    >>> small_operations((3, 32, 32), wide) / small_operations((3, 32, 32), narrow)
+    3.2...
+    """
+    shape = image_shape(input_shape, "small")
+    _, kernel, size = patch_grid(shape)
+    channels, operations = 2 * min(shape[0] * kernel[0] * kernel[1], MAX_DIRECTIONS), 0
+    for width, _, pooled in _small_stages(size, widths):
+        operations += 9 * width * (channels * math.prod(size) + width * math.prod(pooled))
+        channels, size = width, pooled
+    return operations
+
+
+def _small_stages(
+    size: tuple[int, int], widths: Sequence[int]
+) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
+    """Width of each stage, how it pools, and the size of its map behind that."""
+    for i, width in enumerate(widths):
+        longest = max(20 >> i, 3)
+        pool = (1 + (size[0] > longest), 1 + (size[1] > longest))
+        size = (size[0] // pool[0], size[1] // pool[1])
+        yield width, pool, size
 
 
 def _small_stage(

@@ -12,6 +12,35 @@ MAX_PATCHES = 2**19
 CHUNK_VALUES = 2**24
 
 
+def patch_grid(
+    input_shape: tuple[int, int, int],
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Stride, size and number of the patches that `WhiteningStem` sees, each down and across.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (C, H, W).
+
+    Returns
+    -------
+    stride, kernel, out_size : tuple of int
+
+    Examples
+    --------
+    >>> patch_grid((3, 32, 32)), patch_grid((3, 224, 224))[2]
+    (((1, 1), (2, 2), (31, 31)), (37, 37))
+    """
+    down, across = (_along(side) for side in input_shape[1:])
+    return (down[0], across[0]), (down[1], across[1]), (down[2], across[2])
+
+
+def _along(side: int) -> tuple[int, int, int]:
+    stride = -(-side // 40)
+    kernel = min(stride + 1, side)
+    return stride, kernel, (side - kernel) // stride + 1
+
+
 class WhiteningStem(nn.Module):
     """Fixed filters that whiten image patches, each beside its negative, then GELU.
 
@@ -50,13 +79,8 @@ class WhiteningStem(nn.Module):
     def __init__(self, input_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.input_shape = input_shape
-        channels, *sides = input_shape
-        self.stride = (-(-sides[0] // 40), -(-sides[1] // 40))
-        kernel = (min(self.stride[0] + 1, sides[0]), min(self.stride[1] + 1, sides[1]))
-        self.out_size = (
-            (sides[0] - kernel[0]) // self.stride[0] + 1,
-            (sides[1] - kernel[1]) // self.stride[1] + 1,
-        )
+        self.stride, kernel, self.out_size = patch_grid(input_shape)
+        channels = input_shape[0]
         values = channels * kernel[0] * kernel[1]
         directions = torch.empty(min(values, MAX_DIRECTIONS), values)
         nn.init.orthogonal_(directions)

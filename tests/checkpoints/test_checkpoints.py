@@ -553,7 +553,7 @@ def test_a_run_goes_on_with_the_network_it_began_with_on_a_quicker_machine(
     """How wide it is follows the threads of the machine, which a run may leave for another."""
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
-    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"32-true": 1e9})
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9})
     options = {"loss_network_options": None, "generator": None, "max_steps": 4, "time_limit": 20}
     options |= {"checkpoint": tmp_path / "run", "checkpoint_every": 0}
     with monkeypatch.context() as patch, warnings.catch_warnings():
@@ -561,8 +561,27 @@ def test_a_run_goes_on_with_the_network_it_began_with_on_a_quicker_machine(
         stop_at(patch, 2, press)
         first = tiny(**options).fit(digits.x_lab, digits.y_lab)
     assert first.interrupted_ and first.transform(digits.x_test[:1]).shape == (1, 128)
-    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"32-true": 0.0})
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 0.0})
     second = tiny(**options, resume=True).fit(digits.x_lab, digits.y_lab)
     assert second.n_steps_ == 4 and second.transform(digits.x_test[:1]).shape == (1, 128)
     fresh = tiny(**{**options, "checkpoint": None, "checkpoint_every": None})
     assert fresh.fit(digits.x_lab, digits.y_lab).transform(digits.x_test[:1]).shape == (1, 24)
+
+
+def test_a_warm_start_that_was_stopped_goes_on_narrow_in_another_process(
+    tiny, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
+    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9})
+    options = {"loss_network_options": None, "generator": None, "max_steps": 3, "time_limit": 20}
+    model = tiny(**options, warm_start=True).fit(digits.x_lab, digits.y_lab)
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 0.0})
+    kept = {"checkpoint": tmp_path / "run", "checkpoint_every": 0, "resume": True}
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stop_at(patch, 2, press)
+        model.set_params(**kept).fit(digits.x_lab, digits.y_lab)
+    assert model.interrupted_
+    other = tiny(**options, **kept, warm_start=True).fit(digits.x_lab, digits.y_lab)
+    assert other.n_steps_ == 3 and other.transform(digits.x_test[:1]).shape == (1, 128)

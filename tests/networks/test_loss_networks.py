@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clsgan.networks import PaperLossNetwork, SmallLossNetwork, WideResNet
+from clsgan.networks import PaperLossNetwork, SmallLossNetwork, WideResNet, small_operations
 
 
 def convolutions(network: nn.Module) -> list[tuple[int, int, int, int]]:
@@ -89,3 +89,17 @@ def test_a_group_norm_keeps_rows_apart_in_training() -> None:
     assert not any("running" in name for name, _ in network.named_buffers())
     with pytest.raises(ValueError, match="norm='grup' is not known; did you mean 'group'"):
         SmallLossNetwork((1, 8, 8), 10, norm="grup")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 20), (3, 96, 130), (1, 3, 3)])
+def test_operations_are_those_of_the_convolutions(shape):
+    network, counted = SmallLossNetwork(shape, 3, widths=(8, 12, 16)), [0]
+
+    def count(module, inputs, output):
+        counted[0] += module.weight.numel() * output.shape[2] * output.shape[3]
+
+    for module in network.stages.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    network.eval()(torch.zeros(1, *shape))
+    assert small_operations(shape, (8, 12, 16)) == counted[0] > 0
