@@ -289,13 +289,18 @@ def test_labeled_rows_are_augmented_as_their_kind_can_bear(
     assert torch.equal(made, wanted) and generated is augment
 
 
-@pytest.mark.parametrize("spec", [COLOUR, GREY])
-def test_unlabeled_rows_are_augmented_hard_where_labeled_ones_are_not_given(spec) -> None:
-    params = CLSGANClassifier().get_params()
+@pytest.mark.parametrize(
+    ("spec", "flip", "family"),
+    [(COLOUR, "auto", "strong"), (GREY, "auto", "strong"), (GREY, True, "medium")],
+)
+def test_unlabeled_rows_are_augmented_harder_where_labeled_ones_are_not_given(
+    spec, flip, family
+) -> None:
+    params = CLSGANClassifier(flip=flip).get_params()
     augment, _ = choose_augment(params, spec, False, has_unlabeled=True)
     unlabeled = choose_unlabeled_augment(params, spec, False, augment)
     x = torch.rand(4, *spec.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected = build_augment("strong", spec.shape, flips("auto", spec))
+    expected = build_augment(family, spec.shape, flips(flip, spec))
     made, wanted = (apply(x, torch.Generator().manual_seed(1)) for apply in (unlabeled, expected))
     assert torch.equal(made, wanted)
 

@@ -76,7 +76,8 @@ def choose_unlabeled_augment(
     Returns
     -------
     callable
-        "auto" is "strong" where `augment` is "auto" and comes to a family, else `augment`.
+        "auto" is "strong" where `augment` is "auto" and comes to a family, of grey images that are
+        mirrored "medium"; else `augment`.
 
     Raises
     ------
@@ -95,8 +96,10 @@ def choose_unlabeled_augment(
         return _build(wanted, params, spec)
     if not is_auto(params["augment"]):
         return augment
-    settled = settled_augment("auto", params, spec, from_files)
-    return _build("strong", params, spec) if settled == "medium" else augment
+    if settled_augment("auto", params, spec, from_files) != "medium":
+        return augment
+    mirrored_grey = spec.shape[0] == 1 and flips(params["flip"], spec)
+    return _build("medium" if mirrored_grey else "strong", params, spec)
 
 
 def flips(flip: str | bool, spec: InputSpec) -> bool:
