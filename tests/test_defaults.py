@@ -290,13 +290,18 @@ def test_labeled_rows_are_augmented_as_their_kind_can_bear(
 
 
 @pytest.mark.parametrize(
-    ("spec", "flip", "family"),
-    [(COLOUR, "auto", "strong"), (GREY, "auto", "strong"), (GREY, True, "medium")],
+    ("spec", "flip", "unlabeled", "family"),
+    [
+        (COLOUR, "auto", "auto", "strong"),
+        (GREY, "auto", "auto", "strong"),
+        (GREY, True, "auto", "medium"),
+        (GREY, True, "fixmatch", "strong"),
+    ],
 )
 def test_unlabeled_rows_are_augmented_harder_where_labeled_ones_are_not_given(
-    spec, flip, family
+    spec, flip, unlabeled, family
 ) -> None:
-    params = CLSGANClassifier(flip=flip).get_params()
+    params = CLSGANClassifier(flip=flip, unlabeled=unlabeled).get_params()
     augment, _ = choose_augment(params, spec, False, has_unlabeled=True)
     unlabeled = choose_unlabeled_augment(params, spec, False, augment)
     x = torch.rand(4, *spec.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1

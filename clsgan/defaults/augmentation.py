@@ -77,7 +77,7 @@ def choose_unlabeled_augment(
     -------
     callable
         "auto" is "strong" where `augment` is "auto" and comes to a family, of grey images that are
-        mirrored "medium"; else `augment`.
+        mirrored "medium", but for FixMatch; else `augment`.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def choose_unlabeled_augment(
     if settled_augment("auto", params, spec, from_files) != "medium":
         return augment
     mirrored_grey = spec.shape[0] == 1 and flips(params["flip"], spec)
-    return _build("medium" if mirrored_grey else "strong", params, spec)
+    medium = mirrored_grey and params["unlabeled"] != "fixmatch"
+    return _build("medium" if medium else "strong", params, spec)
 
 
 def flips(flip: str | bool, spec: InputSpec) -> bool:
