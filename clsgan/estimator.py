@@ -180,7 +180,8 @@ class CLSGANClassifier(
     unlabeled_augment : as `augment`
         Of the unlabeled rows that the loss network learns from; what gives them their soft labels
         sees them as they are. "auto" is "strong" where `augment` comes to a family by itself
-        ("medium" for grey images that are mirrored, but for "fixmatch"), else the same as `augment`.
+        ("medium" for grey images that are mirrored, but with "fixmatch" "strong"), else the same as
+        `augment`.
     flip : {"auto", True, False}
         Whether a mirrored image keeps its class. "auto" mirrors colour images only.
     predict_views : {"auto", "plain", "mirror"}
