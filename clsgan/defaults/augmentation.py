@@ -99,7 +99,7 @@ def choose_unlabeled_augment(
     if settled_augment("auto", params, spec, from_files) != "medium":
         return augment
     mirrored_grey = spec.shape[0] == 1 and flips(params["flip"], spec)
-    medium = mirrored_grey and params["unlabeled"] != "fixmatch"
+    medium = mirrored_grey and params.get("unlabeled") != "fixmatch"  # LSGAN has none
     return _build("medium" if medium else "strong", params, spec)
 
 
