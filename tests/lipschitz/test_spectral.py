@@ -112,7 +112,7 @@ def test_it_goes_with_what_a_run_does_to_a_network() -> None:
     average = AveragedModel(layers, use_buffers=True)
     layers(images())
     average.update_parameters(layers)
-    resumed = spectral_norm(network())
+    resumed = spectral_norm(network()).to(memory_format=torch.channels_last)
     resumed.load_state_dict(layers.state_dict())
     for copy in (average.module, resumed):
         assert torch.equal(copy.eval()(images()), layers.eval()(images()))
