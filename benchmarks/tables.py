@@ -201,14 +201,18 @@ def facts(rows: Iterable[Row]) -> str:
 
 
 def machines(results: Iterable[Result]) -> str:
-    """The machines, each with its data sets where there are several."""
+    """The machines, each with its data sets where there are several and results name them."""
     found: dict[str, set[str]] = {}
     for result in results:
         name = "{processor}, {cores} cores, {precision}".format(**result["machine"])
-        found.setdefault(name, set()).add(f"`{result['protocol']}`")
-    if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{name} ({', '.join(sorted(found[name]))})" for name in sorted(found))
+        data = found.setdefault(name, set())
+        if "protocol" in result:
+            data.add(f"`{result['protocol']}`")
+    parts = []
+    for name in sorted(found):
+        data = found[name] if len(found) > 1 else set()
+        parts.append(f"{name} ({', '.join(sorted(data))})" if data else name)
+    return "; ".join(parts)
 
 
 def placed(page: Path, text: str, begin: str = BEGIN, end: str = END) -> str:

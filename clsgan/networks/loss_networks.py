@@ -105,8 +105,8 @@ def small_operations(input_shape: Sequence[int], widths: Sequence[int]) -> int:
     Examples
     --------
     >>> wide, narrow = (64, 128, 256), (32, 64, 128)
-    >>> small_operations((3, 32, 32), wide) / small_operations((3, 32, 32), narrow)
-    3.2...
+    >>> round(small_operations((3, 32, 32), wide) / small_operations((3, 32, 32), narrow), 1)
+    3.3
     """
     shape = image_shape(input_shape, "small")
     _, kernel, size = patch_grid(shape)
