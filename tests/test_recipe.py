@@ -281,9 +281,9 @@ def test_the_baseline_has_the_widths_of_the_model(
         monkeypatch.setattr(f"clsgan.defaults.{path}", value)
     monkeypatch.setattr("clsgan.recipe.run_baseline", note)
     overrides = [*QUICK, "estimator.loss_network_options=null", "baselines=[supervised]"]
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9, "bf16": 1e9})
     for run, widths in (("a", [8, 8, 24]), ("b", [32, 64, 128])):
         limit = "null" if run == "a" else "30"
-        monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9, "bf16": 1e9})
         given = [*overrides, f"run={tmp_path}/{run}", f"estimator.time_limit={limit}"]
         run_recipe(load_recipe("digits", given), verbose=0)
         assert asked[-1]["loss_network_options"] == {"widths": widths}
