@@ -85,6 +85,7 @@ def measured(
         "seconds": float(model.fit_time_),
         "steps": int(model.n_steps_),
         "images_per_second": float(model.images_per_second_),
+        "widths": list(getattr(model.loss_network_, "widths", [])),
         "peak_memory_mb": peak_memory_mb(),
         "classes": data.named(model.classes_).tolist(),
         "n_labeled": len(data.x_lab),

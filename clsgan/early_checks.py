@@ -18,9 +18,7 @@ from clsgan.inputs import InputSpec
 from clsgan.networks import build_generator, build_loss_network
 
 
-def check_early(
-    params: Mapping[str, Any], spec: InputSpec, n_classes: int, n_rows: int, from_files: bool
-) -> None:
+def check_early(params: Mapping[str, Any], spec: InputSpec, n_classes: int, n_rows: int) -> None:
     """Refuse what no number of unlabeled rows can make valid.
 
     Parameters
@@ -32,8 +30,6 @@ def check_early(
     n_classes : int
     n_rows : int
         Of X.
-    from_files : bool
-        Whether X was read from image files.
 
     Raises
     ------
@@ -44,7 +40,7 @@ def check_early(
     --------
     >>> from clsgan import CLSGANClassifier
     >>> params = CLSGANClassifier(loss_network="smal").get_params()
-    >>> check_early(params, InputSpec((1, 8, 8), "NHW", "uint8"), 10, 100, False)
+    >>> check_early(params, InputSpec((1, 8, 8), "NHW", "uint8"), 10, 100)
     Traceback (most recent call last):
     ValueError: loss_network='smal' is not known; did you mean 'small'? ...
     """
@@ -55,8 +51,8 @@ def check_early(
     device_type = choose_device(params["accelerator"])
     choose_precision(params["precision"], device_type, spec.is_image)
     check_options(params)
-    augment, _ = choose_augment(params, spec, from_files, has_unlabeled=True)
-    choose_unlabeled_augment(params, spec, from_files, augment)
+    augment, _ = choose_augment(params, spec, has_unlabeled=True)
+    choose_unlabeled_augment(params, spec, augment)
     choose_views(params, spec)
     if not settings.generated_batch_size:
         params = {**params, "generator": None}

@@ -140,9 +140,11 @@ class CLSGANClassifier(
     loss_network : str or nn.Module
         "small", "paper", "wide_resnet_28_2", "mlp", "timm:<model>", or a module that returns logits
         [B, K] or (logits, features). "auto" is "mlp" for rows and "small" for images, with widths
-        (64, 128, 256) from 20,000 rows on, unless `time_limit` is too short for them on this
-        machine's CPU: below 2,000 seconds of one core in float32, 300 in bf16, for 32x32 pixels
-        in colour (up to 1.9 times that for larger ones).
+        (32, 64, 128), and (64, 128, 256) from 20,000 rows on. Where `time_limit` is too short for
+        them on this machine's CPU they are narrower: for colour images of 32x32 pixels and batches
+        of 256, (32, 64, 128) below 2,000 seconds of one core in float32 and 300 in bf16, and
+        (16, 32, 64) below 400 and 100; in proportion for the default batch of fewer rows and other
+        sizes of image.
     loss_network_options : dict, optional
         Arguments of the network named, such as ``{"widths": (32, 64, 128)}`` of "small".
     generator : str, nn.Module or None
@@ -175,8 +177,7 @@ class CLSGANClassifier(
     augment : {"auto", "none", "weak", "medium", "strong"} or albumentations pipeline
         A pipeline may be an `albumentations.Compose`, its dict form, or a YAML or JSON file.
         "auto" is "weak" where unlabeled rows are trained on, else "medium"; "strong" for grey
-        images that are not mirrored; for image files of 48 pixels and more an albumentations
-        pipeline.
+        images that are not mirrored.
     unlabeled_augment : as `augment`
         Of the unlabeled rows that the loss network learns from; what gives them their soft labels
         sees them as they are. "auto" is "strong" where `augment` comes to a family by itself
@@ -452,16 +453,14 @@ class CLSGANClassifier(
         settings = resolve_settings(params, data.spec, n_rows, few_labels)
         design = self._new_design(settings, data.spec, n_rows)
         previous = self._previous(data, design) if self.warm_start else None
-        widest = choose_network_options(params, data.spec, n_rows)
-        goes_on_narrow = design["loss_network_options"] is None and widest is not None
-        short = None if previous is None else goes_on_narrow
+        options = design["loss_network_options"]
         seed = int(check_random_state(self.random_state).randint(2**31 - 8))
         if self.verbose:
             print(self._describe(data), file=sys.stderr)
         try:
             with kept_on_error(self):
                 fitted = fit_networks(
-                    data, settings, params, seed, started, previous, short, self._n_test
+                    data, settings, params, seed, started, previous, options, self._n_test
                 )
         except Diverged as error:
             last_good = copy.copy(self)
@@ -738,8 +737,7 @@ class CLSGANClassifier(
     def _remember(
         self, data: TrainingData, fitted: Fitted, design: dict[str, Any], started: float
     ) -> None:
-        if fitted.short:  # no wide network was built
-            design = {**design, "loss_network_options": self.loss_network_options}
+        design = {**design, "loss_network_options": fitted.network_options}
         self._keep(data, fitted, design, started)
         self.classes_ = data.classes
         self.class_prior_ = np.bincount(data.codes) / len(data.codes)

@@ -14,9 +14,9 @@ from clsgan.checkpoints.fingerprint import hash_of
 from clsgan.checkpoints.run import Checkpoints, Diverged, open_checkpoints
 from clsgan.checkpoints.snapshot import Sitting
 from clsgan.defaults import (
+    choose_network_options,
     choose_views,
     default_steps,
-    is_short,
 )
 from clsgan.devices import (
     choose_device,
@@ -58,8 +58,8 @@ class Fitted:
     loss_network, generator : nn.Module
         With averaged weights, in evaluation mode; the generator may be None.
     history : list of dict
-    short : bool
-        Whether the time was short for a wide loss network (`clsgan.defaults.is_short`).
+    network_options : mapping or None
+        Arguments that the loss network was built with.
     n_features : int
         F, the width of the loss network's features.
     n_steps, n_rows_seen : int
@@ -80,7 +80,7 @@ class Fitted:
 
     loss_network: nn.Module
     generator: nn.Module | None
-    short: bool
+    network_options: Mapping[str, Any] | None
     n_features: int
     history: list[dict[str, Any]]
     n_steps: int
@@ -101,7 +101,7 @@ def fit_networks(
     seed: int,
     started: float,
     previous: tuple[nn.Module, nn.Module | None] | None = None,
-    short: bool | None = None,
+    network_options: Mapping[str, Any] | None = None,
     n_test: int = 0,
 ) -> Fitted:
     """Train a loss network and a generator.
@@ -118,8 +118,8 @@ def fit_networks(
         `time.perf_counter()` when the budget began to run.
     previous : (nn.Module, nn.Module or None), optional
         Networks to go on from.
-    short : bool, optional
-        Whether these are what a short time gets (`clsgan.defaults.is_short`); None asks.
+    network_options : mapping, optional
+        What the loss network of these was built with.
     n_test : int
         Rows that will be predicted within the time limit, once the networks are trained.
 
@@ -160,12 +160,16 @@ def fit_networks(
             kept_memory(device_type),
             explained_out_of_memory(settings.batch_size, settings.generated_batch_size),
         ):
-            if short is None:
-                short = is_short(params, data.spec, fabric.world_size)
-            short = fabric.broadcast(short if checkpoints is None else checkpoints.short(short))
-            networks = previous or build_networks(data, settings, params, seed, short)
+            options = network_options
+            if previous is None:
+                n_rows = len(data.labeled) + len(data.unlabeled)
+                options = choose_network_options(params, data.spec, n_rows, fabric.world_size)
+            if checkpoints is not None:
+                options = checkpoints.network_options(options)
+            options = fabric.broadcast(options)
+            networks = previous or build_networks(data, settings, params, seed, options)
             return _fit(
-                fabric, data, settings, params, budget, seed, checkpoints, networks, short, n_test
+                fabric, data, settings, params, budget, seed, checkpoints, networks, options, n_test
             )
 
 
@@ -178,7 +182,7 @@ def _fit(
     seed: int,
     checkpoints: Checkpoints | None,
     networks: tuple[nn.Module, nn.Module | None],
-    short: bool,
+    options: Mapping[str, Any] | None,
     n_test: int,
 ) -> Fitted:
     """Build the parts of a run, train, and put together what it leaves behind."""
@@ -206,12 +210,13 @@ def _fit(
             refit_level(fabric, state, streams, settings)
         earlier = 0.0 if checkpoints is None else checkpoints.seconds()
         seconds = time.perf_counter() - before + earlier
-        return _fitted(fabric, state, short, log, validate, seconds, earlier, interrupted)
+        return _fitted(fabric, state, options, log, validate, seconds, earlier, interrupted)
 
     with _open_log(fabric, params, budget) as log:
         meter = Meter(log, budget, fabric)
+        chosen = options if params["loss_network_options"] is None else None
         sitting = Sitting(
-            fabric, state, streams, budget, log, meter, train_rows, held_out, seed, decoders, short
+            fabric, state, streams, budget, log, meter, train_rows, held_out, seed, decoders, chosen
         )
 
         def loop(keep_going: Callable[[], bool] | None) -> None:
@@ -241,7 +246,7 @@ def _run(
 def _fitted(
     fabric: "Fabric",
     state: TrainState,
-    short: bool,
+    options: Mapping[str, Any] | None,
     log: RunLog,
     validate: Callable[[nn.Module], float] | None,
     seconds: float,
@@ -252,7 +257,7 @@ def _fitted(
     return Fitted(
         loss_network=network,
         generator=generator,
-        short=short,
+        network_options=options,
         n_features=int(cast(Any, network).num_features),
         history=log.records,
         n_steps=state.step,

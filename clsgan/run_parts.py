@@ -13,7 +13,6 @@ from clsgan.augment import build_augment
 from clsgan.class_balance import class_shares
 from clsgan.defaults import (
     choose_augment,
-    choose_network_options,
     choose_unlabeled_augment,
     flips,
 )
@@ -63,10 +62,10 @@ def make_streams(
     """
     use_unlabeled = settings.objective.unlabeled != "none"
     augment, generated_augment = choose_augment(
-        params, data.spec, data.from_files, use_unlabeled and len(data.unlabeled) > 0
+        params, data.spec, use_unlabeled and len(data.unlabeled) > 0
     )
-    alone_augment, _ = choose_augment(params, data.spec, data.from_files)
-    unlabeled_augment = choose_unlabeled_augment(params, data.spec, data.from_files, augment)
+    alone_augment, _ = choose_augment(params, data.spec)
+    unlabeled_augment = choose_unlabeled_augment(params, data.spec, augment)
     asked = UNLABELED[settings.objective.unlabeled]
     weak_teacher = asked is not None and asked.teacher_view == "weak" and data.spec.is_image
     flip = flips(params["flip"], data.spec)
@@ -97,7 +96,7 @@ def build_networks(
     settings: Settings,
     params: Mapping[str, Any],
     seed: int,
-    short: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[nn.Module, nn.Module | None]:
     """New networks for the data; the stem of the loss network is fitted to its images.
 
@@ -108,8 +107,8 @@ def build_networks(
     params : mapping
         The estimator's parameters.
     seed : int
-    short : bool, default=False
-        Whether the time is short for a wide loss network (`clsgan.defaults.is_short`).
+    options : mapping, optional
+        Arguments of the loss network (`clsgan.defaults.choose_network_options`).
 
     Returns
     -------
@@ -121,8 +120,6 @@ def build_networks(
     See `clsgan.fitting.fit_networks`.
     """
     shape, n_classes = data.spec.shape, len(data.classes)
-    n_rows = len(data.labeled) + len(data.unlabeled)
-    options = choose_network_options(params, data.spec, n_rows, short)
     network = build_loss_network(params["loss_network"], shape, n_classes, options, seed=seed)
     if data.spec.is_image:
         whiten_stem(network, _some_images(data, seed))

@@ -43,15 +43,13 @@ class TrainingData:
     classes : array [K]
     spec : InputSpec
     units : Units
-    from_files : bool
-        Whether the labeled images were read from files.
     skipped : dict of str to str
         Files of X that could not be read, with ``on_error="skip"``, and why; see `all_skipped`.
 
     Examples
     --------
     >>> sorted(TrainingData.__dataclass_fields__)[:3]
-    ['classes', 'codes', 'from_files']
+    ['classes', 'codes', 'labeled']
     """
 
     labeled: Array
@@ -60,7 +58,6 @@ class TrainingData:
     classes: Array
     spec: InputSpec
     units: Units
-    from_files: bool
     skipped: dict[str, str] = field(default_factory=dict)
 
     def all_skipped(self) -> list[tuple[str, str]]:
@@ -75,7 +72,7 @@ def read_training_data(
     X_unlab: Any,
     params: Mapping[str, Any],
     check_rows: CheckRows,
-    check_params: Callable[[Mapping[str, Any], InputSpec, int, int, bool], None] | None = None,
+    check_params: Callable[[Mapping[str, Any], InputSpec, int, int], None] | None = None,
 ) -> TrainingData:
     """Check what `fit` was given and bring it into one form.
 
@@ -128,13 +125,13 @@ def read_training_data(
     more = None
     if X_unlab is not None:
         if check_params is not None and _names_files(X_unlab):
-            check_params(params, spec, len(classes), len(X), from_files)
+            check_params(params, spec, len(classes), len(X))
         more = read_unlabeled(X_unlab, spec, labeled, params, check_rows, skipped)
     joined = unlabeled if more is None else join_rows([unlabeled, more])
     looked_at = joined if isinstance(joined, np.ndarray) else joined.some(LOOKED_AT)
     units = _find_units(spec, labeled, looked_at)
     reasons = {} if skipped is None else skipped.reasons
-    return TrainingData(labeled, joined, codes, classes, spec, units, from_files, reasons)
+    return TrainingData(labeled, joined, codes, classes, spec, units, reasons)
 
 
 def read_density_data(X: Any, params: Mapping[str, Any], check_rows: CheckRows) -> TrainingData:
@@ -172,7 +169,7 @@ def read_density_data(X: Any, params: Mapping[str, Any], check_rows: CheckRows) 
     spec = InputSpec(tuple(rows.shape[1:]), layout, dtype, *range_)
     units = _find_units(spec, rows, rows[:0])
     codes = np.zeros(len(rows), np.int64)
-    return TrainingData(rows, rows[:0], codes, np.array([0]), spec, units, from_files)
+    return TrainingData(rows, rows[:0], codes, np.array([0]), spec, units)
 
 
 def _names_files(X: Any) -> bool:

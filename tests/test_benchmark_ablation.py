@@ -55,8 +55,8 @@ def resolved(arguments: dict[str, Any]) -> tuple[Any, ...]:
     """All that a variant comes to on CIFAR-10."""
     params = CLSGANClassifier(**arguments).get_params(deep=False)
     spec = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
-    own = choose_augment(params, spec, from_files=False)[0]
-    unlabeled = choose_unlabeled_augment(params, spec, False, own)
+    own = choose_augment(params, spec)[0]
+    unlabeled = choose_unlabeled_augment(params, spec, own)
     networks = params["loss_network"], choose_network_options(params, spec, 40_000)
     settings = resolve_settings(params, spec, 40_000)
     return settings, str(own), str(unlabeled), networks, choose_views(params, spec)

@@ -16,7 +16,6 @@ from clsgan.defaults import (
     default_steps,
     flips,
     has_few_labels,
-    is_short,
     resolve_settings,
 )
 from clsgan.defaults.resolve import OBJECTIVE_FIELDS, TRAINING_FIELDS
@@ -282,7 +281,7 @@ def test_labeled_rows_are_augmented_as_their_kind_can_bear(
     spec, params, has_unlabeled, family
 ) -> None:
     params = CLSGANClassifier(**params).get_params()
-    augment, generated = choose_augment(params, spec, False, has_unlabeled)
+    augment, generated = choose_augment(params, spec, has_unlabeled)
     x = torch.rand(4, *spec.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = build_augment(family, spec.shape, flips(params["flip"], spec))
     made, wanted = (apply(x, torch.Generator().manual_seed(1)) for apply in (augment, expected))
@@ -302,8 +301,8 @@ def test_unlabeled_rows_are_augmented_harder_where_labeled_ones_are_not_given(
     spec, flip, unlabeled, family
 ) -> None:
     params = CLSGANClassifier(flip=flip, unlabeled=unlabeled).get_params()
-    augment, _ = choose_augment(params, spec, False, has_unlabeled=True)
-    unlabeled = choose_unlabeled_augment(params, spec, False, augment)
+    augment, _ = choose_augment(params, spec, has_unlabeled=True)
+    unlabeled = choose_unlabeled_augment(params, spec, augment)
     x = torch.rand(4, *spec.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = build_augment(family, spec.shape, flips(flip, spec))
     made, wanted = (apply(x, torch.Generator().manual_seed(1)) for apply in (unlabeled, expected))
@@ -317,47 +316,64 @@ def test_views_that_are_not_valid_are_named() -> None:
         choose_views({"predict_views": "mirror"}, ROWS)
 
 
+SLIM, NARROW, WIDE = [16, 32, 64], [32, 64, 128], [64, 128, 256]
+
+
+def widths(params, spec=COLOUR, n_rows=40_000, n_processes=1) -> list[int]:
+    given = {"precision": "32", "accelerator": "cpu", **params}
+    options = choose_network_options(
+        CLSGANClassifier(**given).get_params(), spec, n_rows, n_processes
+    )
+    return options["widths"]
+
+
 @pytest.mark.parametrize(
-    ("params", "threads", "short"),
+    ("params", "threads", "many", "few"),
     [
-        ({"time_limit": 300}, 2, True),
-        ({"time_limit": 1_800}, 2, False),
-        ({"time_limit": 300}, 16, False),
-        ({"time_limit": 300, "precision": "bf16"}, 2, False),
-        ({"time_limit": 60, "precision": "bf16"}, 2, True),
-        ({"max_steps": 10}, 2, False),
-        ({}, 2, False),
+        ({"time_limit": 45}, 2, SLIM, SLIM),
+        ({"time_limit": 180}, 2, SLIM, NARROW),
+        ({"time_limit": 180, "batch_size": 64, "objective": "paper"}, 2, SLIM, NARROW),
+        ({"time_limit": 300}, 2, NARROW, NARROW),
+        ({"time_limit": 1_800}, 2, WIDE, NARROW),
+        ({"time_limit": 300}, 16, WIDE, NARROW),
+        ({"time_limit": 300, "precision": "bf16"}, 2, WIDE, NARROW),
+        ({"time_limit": 60, "precision": "bf16"}, 2, NARROW, NARROW),
+        ({"time_limit": 40, "precision": "bf16"}, 2, SLIM, NARROW),
+        ({"time_limit": 5, "precision": "bf16"}, 2, SLIM, SLIM),
+        ({"max_steps": 10}, 2, WIDE, NARROW),
+        ({}, 2, WIDE, NARROW),
     ],
 )
-def test_the_wide_network_is_for_runs_with_time_for_it(params, threads, short, monkeypatch) -> None:
+def test_networks_are_as_wide_as_there_is_time_for(params, threads, many, few, monkeypatch) -> None:
     monkeypatch.setattr("clsgan.defaults.networks.has_hardware_bf16", lambda device_type: True)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    params = CLSGANClassifier(**{"precision": "32", "accelerator": "cpu", **params}).get_params()
-    assert is_short(params, COLOUR) == short
-    expected = None if short else {"widths": [64, 128, 256]}
-    assert choose_network_options(params, COLOUR, 40_000, is_short(params, COLOUR)) == expected
+    assert widths(params) == many
+    assert widths(params, n_rows=3_000) == few
 
 
 def test_the_time_that_is_needed_follows_the_work_and_the_processes(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    params = {"time_limit": 1_100, "precision": "32", "accelerator": "cpu"}
-    assert not is_short(params, COLOUR) and not is_short(params, GREY)
+    limit = {"time_limit": 1_100}
+    assert widths(limit) == widths(limit, GREY) == WIDE
     photos = InputSpec((3, 96, 96), "NHWC", "uint8", 0.0, 255.0)  # seen by larger patches
-    assert is_short(params, photos) and not is_short(params | {"time_limit": 1_250}, photos)
-    assert not is_short(params, photos, n_processes=2)
-    assert not is_short(params | {"time_limit": 1}, ROWS)
+    assert widths(limit, photos) == NARROW and widths({"time_limit": 1_250}, photos) == WIDE
+    assert widths(limit, photos, n_processes=2) == WIDE
+    digits = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
+    assert widths({"time_limit": 30}, digits, 1_297) == NARROW
+    assert widths({"time_limit": 20}, digits, 1_297) == SLIM
+    params = CLSGANClassifier(time_limit=1).get_params()
+    assert choose_network_options(params, ROWS, 40_000) is None
 
 
 def test_bf16_that_is_not_in_hardware_is_no_quicker(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    params = {"time_limit": 300, "precision": "bf16", "accelerator": "cpu"}
-    for there in (True, False):
+    for there, expected in ((True, WIDE), (False, NARROW)):
         monkeypatch.setattr(
             "clsgan.defaults.networks.has_hardware_bf16", lambda _, there=there: there
         )
-        assert is_short(params, COLOUR) != there
+        assert widths({"time_limit": 300, "precision": "bf16"}) == expected
 
 
 def test_a_gpu_has_the_time(monkeypatch) -> None:
     monkeypatch.setattr("clsgan.defaults.networks.choose_device", lambda accelerator: "cuda")
-    assert not is_short({"time_limit": 20, "precision": "auto", "accelerator": "auto"}, COLOUR)
+    assert widths({"time_limit": 5, "precision": "auto", "accelerator": "auto"}) == WIDE

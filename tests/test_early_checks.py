@@ -61,9 +61,9 @@ def test_what_few_rows_allow_is_let_through(tiny):
     """Generated rows must be more than the labeled ones of a batch, which grows with the rows."""
     spec = InputSpec((1, 8, 8), "NHW", "uint8", 0.0, 255.0)
     params = tiny(unlabeled_fakes="prior", batch_size=None, generated_batch_size=100).get_params()
-    check_early(params, spec, 10, 100, False)
+    check_early(params, spec, 10, 100)
     with pytest.raises(ValueError, match="generated_batch_size=100 leaves none"):
-        check_early(params, spec, 10, MANY_ROWS, False)
+        check_early(params, spec, 10, MANY_ROWS)
 
 
 def test_what_few_labels_beside_many_rows_allow_is_let_through(tiny):
@@ -71,6 +71,6 @@ def test_what_few_labels_beside_many_rows_allow_is_let_through(tiny):
     spec = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
     given = {"unlabeled_fakes": "prior", "batch_size": 256, "generated_batch_size": 100}
     params = tiny(**given, augment="auto").get_params()
-    check_early(params, spec, 10, 40, False)
+    check_early(params, spec, 10, 40)
     with pytest.raises(ValueError, match="generated_batch_size=100 leaves none"):
-        check_early(params, spec, 10, 100, False)
+        check_early(params, spec, 10, 100)

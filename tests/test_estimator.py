@@ -515,7 +515,7 @@ def test_what_is_said_goes_to_standard_error(tiny, digits, capsys):
 def test_warm_start_keeps_its_network_when_fewer_rows_come(tiny, digits, monkeypatch) -> None:
     """From some number of rows on the network is wider; one that is there stays as it is."""
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", len(digits.x_lab) + 50)
-    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE", [8, 8, 24])
     model = tiny(loss_network_options=None, warm_start=True, generator=None)
     model.fit(digits.x_lab, digits.y_lab, digits.x_unl)
     assert model.transform(digits.x_test[:1]).shape == (1, 24)
@@ -526,7 +526,8 @@ def test_warm_start_keeps_its_network_when_fewer_rows_come(tiny, digits, monkeyp
 def test_a_short_time_gets_the_narrow_network(tiny, digits, monkeypatch, tmp_path) -> None:
     """And what is saved, loaded and trained on is that network."""
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
-    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.NARROW_FROM", {"float32": 0.0})
     monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e8})
     options = {"loss_network_options": None, "max_steps": 2, "warm_start": True}
     model = tiny(**options, time_limit=20).fit(digits.x_lab, digits.y_lab)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clsgan import fitting
-from clsgan.defaults import augmentation, choose_augment, default_steps
+from clsgan.defaults import choose_augment, default_steps
 from clsgan.inputs import InputSpec
 
 GREY = InputSpec((1, 16, 16), "NHW", "uint8", 0.0, 255.0)
@@ -16,11 +16,9 @@ PHOTO = InputSpec((3, 48, 48), "NHWC", "uint8", 0.0, 255.0)
 ROWS = InputSpec((4,), "ND", "float64")
 
 
-def augmented(
-    images, from_files=False, spec=COLOUR, generated=False, has_unlabeled=False, **changes
-):
+def augmented(images, spec=COLOUR, generated=False, has_unlabeled=False, **changes):
     params = {"augment": "auto", "flip": "auto", "objective": "default"} | changes
-    pair = choose_augment(params, spec, from_files, has_unlabeled)
+    pair = choose_augment(params, spec, has_unlabeled)
     return pair[generated](images, torch.Generator().manual_seed(0))
 
 
@@ -69,20 +67,9 @@ def test_flips_are_for_colour_unless_told():
     assert 16 < flips(1, spec=GREY, flip=True) < 48
 
 
-def test_large_files_go_through_albumentations(images, monkeypatch):
-    made = []
-    pipeline = augmentation.photo_pipeline
-    monkeypatch.setattr(
-        augmentation,
-        "photo_pipeline",
-        lambda h, w, flip: made.append((h, w)) or pipeline(h, w, flip),
-    )
-    augmented(images, from_files=False, spec=PHOTO)
-    augmented(images[..., :16, :16], from_files=True, spec=COLOUR)
-    assert made == [], "neither arrays nor small files"
-    out = augmented(images, from_files=True, spec=PHOTO)
-    assert made == [(48, 48)] and out.shape == images.shape
-    assert not torch.equal(out, images)
+def test_photos_are_augmented_as_other_colour_images_are(images):
+    options = {"images": images, "spec": PHOTO, "has_unlabeled": True}
+    assert torch.equal(augmented(**options), augmented(**options, augment="weak"))
 
 
 def test_generated_rows_of_a_pipeline_get_a_family_that_gradients_pass(images):
@@ -98,13 +85,13 @@ def test_generated_rows_of_a_pipeline_get_a_family_that_gradients_pass(images):
 
 def test_names_give_both_kinds_of_rows_the_same(images):
     params = {"augment": "strong", "flip": "auto", "objective": "default"}
-    real, generated = choose_augment(params, COLOUR, from_files=False)
+    real, generated = choose_augment(params, COLOUR)
     assert real is generated
 
 
 def test_unknown_names_have_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'strong'"):
-        choose_augment({"augment": "strongly", "flip": "auto", "objective": "default"}, GREY, False)
+        choose_augment({"augment": "strongly", "flip": "auto", "objective": "default"}, GREY)
 
 
 # Budgets

@@ -277,7 +277,11 @@ def test_the_baseline_has_the_widths_of_the_model(
         asked.append(arguments)
         return {"method": name, "error": 0.5, "n_test": 1, "seconds": 1.0}
 
-    for path, value in (("networks.MANY_ROWS", 100), ("networks.MANY_ROWS_WIDTHS", [8, 8, 24])):
+    for path, value in (
+        ("networks.MANY_ROWS", 100),
+        ("networks.WIDE", [8, 8, 24]),
+        ("networks.NARROW_FROM", {"float32": 0.0, "bf16": 0.0}),
+    ):
         monkeypatch.setattr(f"clsgan.defaults.{path}", value)
     monkeypatch.setattr("clsgan.recipe.run_baseline", note)
     overrides = [*QUICK, "estimator.loss_network_options=null", "baselines=[supervised]"]

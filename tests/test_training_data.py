@@ -116,18 +116,11 @@ def test_rows_keep_their_columns_and_type() -> None:
 # ---- files
 
 
-def test_a_folder_carries_classes_and_is_said_to_be_files(photos: Path) -> None:
+def test_a_folder_carries_classes(photos: Path) -> None:
     data = read(photos, X_unlab=photos / "cat")
-    assert data.from_files and data.classes.tolist() == ["cat", "dog"]
+    assert data.classes.tolist() == ["cat", "dog"]
     assert data.spec == InputSpec((3, 16, 16), "NHWC", "uint8", 0.0, 255.0)
     assert np.array_equal(data.labeled[:2], data.unlabeled)
-
-
-def test_what_is_no_file_is_not_said_to_be_one() -> None:
-    X = pictures(2, (6, 6, 3))
-    for source in (X, list(X), X.tolist(), [Image.fromarray(x) for x in X], torch.from_numpy(X)):
-        assert not read(source, [0, 1]).from_files
-    assert not read(TensorDataset(torch.from_numpy(X), torch.arange(2))).from_files
 
 
 def test_the_layout_of_arrays_is_not_put_on_files(photos: Path) -> None:

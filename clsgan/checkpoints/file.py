@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clsgan.tensor_files import packed, sync, write_tensors
 
-FORMAT = 2  # 1 was never released: it had the log in the header, which has a limit of size
+FORMAT = 3  # 1 and 2 were never released; 2 did not say how wide the loss network is
 NAME = re.compile(r"step-(\d{12})\.safetensors")
 PARTIAL = ".step-*.partial"
 

@@ -114,9 +114,10 @@ class Checkpoints:
         """The seed of the run that goes on, else a fresh one."""
         return fresh if self.saved is None else int(self.saved.document["seed"])
 
-    def short(self, fresh: bool) -> bool:
-        """Whether the run that goes on was short for a wide network, on the machine it began on."""
-        return fresh if self.saved is None else bool(self.saved.document.get("short", False))
+    def network_options(self, fresh: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """What the network of the run that goes on was built with, where that was chosen for it."""
+        saved = None if self.saved is None else self.saved.document.get("network_options")
+        return fresh if saved is None else dict(saved)
 
     def rows(self) -> tuple[Index, Index] | None:
         """Labeled rows to train on and those held out, of the run that goes on."""

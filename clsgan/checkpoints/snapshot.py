@@ -43,8 +43,8 @@ class Sitting:
     seed : int
     decoders : list of RowDecoder
         Of the pools of unlabeled rows.
-    short : bool, default=False
-        Whether the loss network was chosen for a short time (`clsgan.defaults.is_short`).
+    network_options : mapping, optional
+        Arguments of the loss network that were chosen for the run, where none were given.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class Sitting:
     validation_rows: Index
     seed: int
     decoders: Sequence[RowDecoder] = ()
-    short: bool = False
+    network_options: Mapping[str, Any] | None = None
 
 
 def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -117,7 +117,7 @@ def capture(sitting: Sitting) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "unreadable": [dict(decoder.skipped) for decoder in sitting.decoders],
         "known_share": state.pool.known_share,
         "by_held_out": state.pool.by_held_out,
-        "short": sitting.short,
+        "network_options": sitting.network_options,
     }
     return tensors, document
 

@@ -7,7 +7,7 @@ from clsgan.defaults.augmentation import (
     flips,
 )
 from clsgan.defaults.control import resolve_control
-from clsgan.defaults.networks import choose_network_options, choose_views, is_short
+from clsgan.defaults.networks import choose_network_options, choose_views
 from clsgan.defaults.resolve import resolve_density_settings, resolve_settings
 from clsgan.defaults.training import (
     IMAGE_TRAINING,
@@ -29,7 +29,6 @@ __all__ = [
     "default_steps",
     "flips",
     "has_few_labels",
-    "is_short",
     "resolve_control",
     "resolve_density_settings",
     "resolve_settings",

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clsgan.augment import Augment, albumentations_augment, build_augment, photo_pipeline
+from clsgan.augment import Augment, albumentations_augment, build_augment
 from clsgan.choices import is_auto
 from clsgan.defaults.training import LIKE_PAPER
 from clsgan.inputs import InputSpec
 
-PHOTO_SIDE = 48
 PIPELINE_FILES = (".yaml", ".yml", ".json")
 
 
 def choose_augment(
-    params: Mapping[str, Any], spec: InputSpec, from_files: bool, has_unlabeled: bool = False
+    params: Mapping[str, Any], spec: InputSpec, has_unlabeled: bool = False
 ) -> tuple[Augment, Augment]:
     """Augmentation of the labeled and of the generated rows.
 
@@ -22,8 +21,6 @@ def choose_augment(
     params : mapping
         The estimator's parameters.
     spec : InputSpec
-    from_files : bool
-        Whether X was read from image files.
     has_unlabeled : bool
         Whether unlabeled rows are trained on too: "auto" is then "weak" in place of "medium". Of
         grey images that are not mirrored, as digits and letters, it is "strong" in both cases.
@@ -42,11 +39,11 @@ def choose_augment(
     Examples
     --------
     >>> params = {"augment": "auto", "flip": "auto", "objective": "default"}
-    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"), False)
+    >>> real, generated = choose_augment(params, InputSpec((4,), "ND", "float64"))
     >>> real is generated
     True
     """
-    wanted = settled_augment(params["augment"], params, spec, from_files)
+    wanted = settled_augment(params["augment"], params, spec)
     if is_auto(params["augment"]) and wanted == "medium":
         if spec.shape[0] == 1 and not flips(params["flip"], spec):
             wanted = "strong"
@@ -59,7 +56,7 @@ def choose_augment(
 
 
 def choose_unlabeled_augment(
-    params: Mapping[str, Any], spec: InputSpec, from_files: bool, augment: Augment
+    params: Mapping[str, Any], spec: InputSpec, augment: Augment
 ) -> Augment:
     """Augmentation of the unlabeled rows that the loss network learns from.
 
@@ -68,8 +65,6 @@ def choose_unlabeled_augment(
     params : mapping
         The estimator's parameters.
     spec : InputSpec
-    from_files : bool
-        Whether X was read from image files.
     augment : callable
         That of the labeled rows.
 
@@ -88,7 +83,7 @@ def choose_unlabeled_augment(
     --------
     >>> params = {"unlabeled_augment": "auto", "augment": "none", "objective": "default"}
     >>> keep = lambda x, generator: x
-    >>> choose_unlabeled_augment(params, InputSpec((4,), "ND", "float64"), False, keep) is keep
+    >>> choose_unlabeled_augment(params, InputSpec((4,), "ND", "float64"), keep) is keep
     True
     """
     wanted = params["unlabeled_augment"]
@@ -96,7 +91,7 @@ def choose_unlabeled_augment(
         return _build(wanted, params, spec)
     if not is_auto(params["augment"]):
         return augment
-    if settled_augment("auto", params, spec, from_files) != "medium":
+    if settled_augment("auto", params, spec) != "medium":
         return augment
     mirrored_grey = spec.shape[0] == 1 and flips(params["flip"], spec)
     medium = mirrored_grey and params.get("unlabeled") != "fixmatch"  # LSGAN has none
@@ -132,9 +127,7 @@ def flips(flip: str | bool, spec: InputSpec) -> bool:
     return bool(flip) and spec.is_image
 
 
-def settled_augment(
-    wanted: Any, params: Mapping[str, Any], spec: InputSpec, from_files: bool
-) -> Any:
+def settled_augment(wanted: Any, params: Mapping[str, Any], spec: InputSpec) -> Any:
     """A family's name or a pipeline: what is wanted, or what "auto" comes to.
 
     Parameters
@@ -144,8 +137,6 @@ def settled_augment(
     params : mapping
         The estimator's parameters.
     spec : InputSpec
-    from_files : bool
-        Whether X was read from image files.
 
     Returns
     -------
@@ -154,15 +145,13 @@ def settled_augment(
     Examples
     --------
     >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
-    >>> settled_augment("auto", {"objective": "default", "flip": "auto"}, spec, False)
+    >>> settled_augment("auto", {"objective": "default", "flip": "auto"}, spec)
     'medium'
     """
     if not is_auto(wanted):
         return wanted
     if params["objective"] in LIKE_PAPER or not spec.is_image:
         return "none"
-    if from_files and min(spec.shape[1:]) >= PHOTO_SIDE:
-        return photo_pipeline(spec.shape[1], spec.shape[2], flips(params["flip"], spec))
     return "medium"
 
 

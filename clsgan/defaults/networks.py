@@ -1,28 +1,35 @@
 """The size of the loss network, and the views that it predicts from: what "auto" comes to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from clsgan.choices import is_auto, one_of
 from clsgan.defaults.augmentation import flips, settled_augment
-from clsgan.defaults.training import MANY_ROWS, MANY_ROWS_WIDTHS
+from clsgan.defaults.training import MANY_ROWS, default_batch
 from clsgan.devices import choose_device, choose_precision, has_hardware_bf16
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import small_operations
 
-# Seconds of one core from which the wide network is ahead of the narrow one, for images of 32x32
-# pixels in colour; figures in docs/ablation.md.
+SLIM, NARROW, WIDE = [16, 32, 64], [32, 64, 128], [64, 128, 256]
+# Seconds of one core from which each network is ahead of the one before it, for batches of 256
+# images of 32x32 pixels in colour; figures in docs/ablation.md.
+NARROW_FROM = {"bf16": 100.0, "float32": 400.0}
 WIDE_FROM = {"bf16": 300.0, "float32": 2_000.0}
-OF_SHAPE = (3, 32, 32)
+OF_SHAPE, OF_BATCH = (3, 32, 32), 256
 
 
 def choose_network_options(
-    params: Mapping[str, Any], spec: InputSpec, n_rows: int, short: bool = False
+    params: Mapping[str, Any], spec: InputSpec, n_rows: int, n_processes: int = 1
 ) -> Mapping[str, Any] | None:
-    """Arguments of the loss network: those given, or for "auto" the widths for this much data.
+    """Arguments of the loss network: those given, or for "auto" the widths for this run.
+
+    Images have a wide one from `MANY_ROWS` on, and narrower ones on a CPU whose `time_limit` is too
+    short for it. That is told from the limit, the threads of torch, the precision and how much the
+    network has to do for a batch of the default's; nothing is measured, so that it is the same at
+    each call, and no objective or `batch_size` changes it, so that they can be compared.
 
     Parameters
     ----------
@@ -31,8 +38,8 @@ def choose_network_options(
     spec : InputSpec
     n_rows : int
         Labeled and unlabeled rows together.
-    short : bool, default=False
-        Whether the time is too short for the wide network (`is_short`).
+    n_processes : int
+        That share the steps.
 
     Returns
     -------
@@ -40,54 +47,41 @@ def choose_network_options(
 
     Examples
     --------
-    >>> params = {"loss_network": "auto", "loss_network_options": None}
+    >>> from clsgan import CLSGANClassifier
+    >>> params = CLSGANClassifier(accelerator="cpu").get_params()
     >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
     >>> choose_network_options(params, spec, 40_000), choose_network_options(params, spec, 2_000)
-    ({'widths': [64, 128, 256]}, None)
+    ({'widths': [64, 128, 256]}, {'widths': [32, 64, 128]})
+    >>> choose_network_options(params | {"time_limit": 1e-3}, spec, 40_000)
+    {'widths': [16, 32, 64]}
     """
     given: Mapping[str, Any] | None = params["loss_network_options"]
-    many = spec.is_image and n_rows >= MANY_ROWS
-    if given is None and is_auto(params["loss_network"]) and many and not short:
-        return {"widths": list(MANY_ROWS_WIDTHS)}
-    return given
+    if given is not None or not is_auto(params["loss_network"]) or not spec.is_image:
+        return given
+    batch_size = default_batch(n_rows)
+    cores = torch.get_num_threads() * n_processes
+    if n_rows >= MANY_ROWS and _has_time(params, spec, batch_size, cores, WIDE, WIDE_FROM):
+        return {"widths": list(WIDE)}
+    has_time = _has_time(params, spec, batch_size, cores, NARROW, NARROW_FROM)
+    return {"widths": list(NARROW if has_time else SLIM)}
 
 
-def is_short(params: Mapping[str, Any], spec: InputSpec, n_processes: int = 1) -> bool:
-    """Whether `time_limit` is too short for the wide network, on this machine's CPU.
-
-    Told from the limit, the threads of torch, the precision and how much the network has to do for
-    an image; nothing is measured, so that it is the same at each call.
-
-    Parameters
-    ----------
-    params : mapping
-        The estimator's parameters.
-    spec : InputSpec
-        Of images.
-    n_processes : int, default=1
-        That share the steps.
-
-    Returns
-    -------
-    bool
-        False on other devices, and where there is no limit of time.
-
-    Examples
-    --------
-    >>> params = {"time_limit": 1e-3, "accelerator": "cpu", "precision": "32"}
-    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
-    >>> is_short(params, spec), is_short(params | {"time_limit": None}, spec)
-    (True, False)
-    """
+def _has_time(
+    params: Mapping[str, Any],
+    spec: InputSpec,
+    batch_size: int,
+    cores: int,
+    widths: Sequence[int],
+    needed: Mapping[str, float],
+) -> bool:
+    """Whether `time_limit` is long enough for a network, which it is without one and off CPUs."""
     seconds, device_type = params["time_limit"], choose_device(params["accelerator"])
-    if seconds is None or device_type != "cpu" or not spec.is_image:
-        return False
+    if seconds is None or device_type != "cpu":
+        return True
     bf16 = choose_precision(params["precision"], device_type) == "bf16-mixed"
     kind = "bf16" if bf16 and has_hardware_bf16(device_type) else "float32"
-    work = small_operations(spec.shape, MANY_ROWS_WIDTHS)
-    work_there = small_operations(OF_SHAPE, MANY_ROWS_WIDTHS)
-    core_seconds = float(seconds) * torch.get_num_threads() * n_processes
-    return core_seconds < WIDE_FROM[kind] * work / work_there
+    work = small_operations(spec.shape, widths) / small_operations(OF_SHAPE, widths)
+    return float(seconds) * cores >= needed[kind] * work * batch_size / OF_BATCH
 
 
 def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
@@ -118,7 +112,7 @@ def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
     """
     wanted = params["predict_views"]
     if wanted == "auto":
-        augment = settled_augment(params["augment"], params, spec, from_files=False)
+        augment = settled_augment(params["augment"], params, spec)
         mirrored = augment != "none" and flips(params["flip"], spec)
         return "mirror" if mirrored else "plain"
     one_of("predict_views", wanted, VIEWS)

@@ -45,7 +45,7 @@ IMAGE_TRAINING: dict[str, Any] = {
 FEW_LABELS = 10  # of a class, on average; fewer are few
 FEW_LABELS_TRAINING: dict[str, Any] = {"unlabeled_share": 0.75, "unlabeled_start": 0.4}
 FEW_LABELS_ROTATION = 1.0
-MANY_ROWS, MANY_ROWS_WIDTHS = 20_000, [64, 128, 256]
+MANY_ROWS = 20_000
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
     MANY_ROWS: {"batch_size": 256, "learning_rate": 0.2},
@@ -124,11 +124,34 @@ def training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -
         return training_defaults(plain, spec, n_rows) | SYSTEM_TRAINING
     if not spec.is_image:
         return ROW_TRAINING
-    batches = next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
-    training = IMAGE_TRAINING | batches
+    training = IMAGE_TRAINING | _batches(n_rows)
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
+
+
+def default_batch(n_rows: int) -> int:
+    """Real images a step of the default, for so many rows.
+
+    Parameters
+    ----------
+    n_rows : int
+        Labeled and unlabeled rows together.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> default_batch(1_297), default_batch(40_000)
+    (64, 256)
+    """
+    return int(_batches(n_rows)["batch_size"])
+
+
+def _batches(n_rows: int) -> dict[str, Any]:
+    return next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
 
 
 def has_few_labels(n_labeled: int, n_unlabeled: int, n_classes: int) -> bool:

@@ -367,11 +367,11 @@ def test_a_link_is_not_followed(begun, tmp_path):
         begun()
 
 
-@pytest.mark.parametrize(("read", "advice"), [(1, "update clsgan"), (3, "start the run anew")])
+@pytest.mark.parametrize(("read", "advice"), [(2, "update clsgan"), (4, "start the run anew")])
 def test_another_format_is_refused(read, advice, begun, tmp_path, monkeypatch):
     before = contents(tmp_path / "c")
     monkeypatch.setattr(checkpoint_file, "FORMAT", read)
-    with pytest.raises(ValueError, match=rf"format 2, .* clsgan reads {read}; {advice}"):
+    with pytest.raises(ValueError, match=rf"format 3, .* clsgan reads {read}; {advice}"):
         begun()
     assert contents(tmp_path / "c") == before
 
@@ -552,7 +552,8 @@ def test_a_run_goes_on_with_the_network_it_began_with_on_a_quicker_machine(
 ):
     """How wide it is follows the threads of the machine, which a run may leave for another."""
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
-    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.NARROW_FROM", {"float32": 0.0})
     monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9})
     options = {"loss_network_options": None, "generator": None, "max_steps": 4, "time_limit": 20}
     options |= {"checkpoint": tmp_path / "run", "checkpoint_every": 0}
@@ -572,7 +573,8 @@ def test_a_warm_start_that_was_stopped_goes_on_narrow_in_another_process(
     tiny, digits, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS", 100)
-    monkeypatch.setattr("clsgan.defaults.networks.MANY_ROWS_WIDTHS", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE", [8, 8, 24])
+    monkeypatch.setattr("clsgan.defaults.networks.NARROW_FROM", {"float32": 0.0})
     monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9})
     options = {"loss_network_options": None, "generator": None, "max_steps": 3, "time_limit": 20}
     model = tiny(**options, warm_start=True).fit(digits.x_lab, digits.y_lab)
