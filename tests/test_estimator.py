@@ -540,3 +540,14 @@ def test_a_short_time_gets_the_narrow_network(tiny, digits, monkeypatch, tmp_pat
     assert model.transform(digits.x_test[:1]).shape == (1, 128)
     longer = tiny(**options, time_limit=1e9).fit(digits.x_lab, digits.y_lab)
     assert longer.transform(digits.x_test[:1]).shape == (1, 24)
+
+
+def test_a_model_that_does_not_say_how_wide_it_is_goes_on(tiny, digits) -> None:
+    """As those saved before the widths of every image network were kept."""
+    options = {"loss_network_options": None, "max_steps": 1, "warm_start": True, "generator": None}
+    model = tiny(**options).fit(digits.x_lab, digits.y_lab)
+    model._design["loss_network_options"] = None
+    model.set_params(time_limit=1e-3).fit(digits.x_lab, digits.y_lab)
+    assert model.transform(digits.x_test[:1]).shape == (1, 128)
+    afresh = tiny(**options, time_limit=1e-3).fit(digits.x_lab, digits.y_lab)
+    assert afresh.transform(digits.x_test[:1]).shape == (1, 64)
