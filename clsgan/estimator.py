@@ -142,9 +142,9 @@ class CLSGANClassifier(
         [B, K] or (logits, features). "auto" is "mlp" for rows and "small" for images, with widths
         (32, 64, 128), and (64, 128, 256) from 20,000 rows on. Where `time_limit` is too short for
         them on this machine's CPU they are narrower: for colour images of 32x32 pixels and batches
-        of 256, (32, 64, 128) below 2,000 seconds of one core in float32 and 300 in bf16, and
-        (16, 32, 64) below 400 and 100; in proportion for the default batch of fewer rows and other
-        sizes of image.
+        of 256, (32, 64, 128) below 2,000 seconds of one core in float32, 1,000 in bf16 and 300 in
+        bf16 with AMX, and (16, 32, 64) below 400, 100 and 100; in proportion for the default batch
+        of fewer rows and other sizes of image.
     loss_network_options : dict, optional
         Arguments of the network named, such as ``{"widths": (32, 64, 128)}`` of "small".
     generator : str, nn.Module or None

@@ -319,6 +319,11 @@ def test_views_that_are_not_valid_are_named() -> None:
 SLIM, NARROW, WIDE = [16, 32, 64], [32, 64, 128], [64, 128, 256]
 
 
+def has_cpu(monkeypatch, *features) -> None:
+    there = dict.fromkeys(features, True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: there, raising=False)
+
+
 def widths(params, spec=COLOUR, n_rows=40_000, n_processes=1) -> list[int]:
     given = {"precision": "32", "accelerator": "cpu", **params}
     options = choose_network_options(
@@ -345,7 +350,7 @@ def widths(params, spec=COLOUR, n_rows=40_000, n_processes=1) -> list[int]:
     ],
 )
 def test_networks_are_as_wide_as_there_is_time_for(params, threads, many, few, monkeypatch) -> None:
-    monkeypatch.setattr("clsgan.defaults.networks.has_hardware_bf16", lambda device_type: True)
+    has_cpu(monkeypatch, "amx_bf16", "avx512_bf16")
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     assert widths(params) == many
     assert widths(params, n_rows=3_000) == few
@@ -365,13 +370,29 @@ def test_the_time_that_is_needed_follows_the_work_and_the_processes(monkeypatch)
     assert choose_network_options(params, ROWS, 40_000) is None
 
 
-def test_bf16_that_is_not_in_hardware_is_no_quicker(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("limit", "amx", "avx512", "neither"),
+    [
+        (40, SLIM, SLIM, SLIM),
+        (60, NARROW, NARROW, SLIM),
+        (180, WIDE, NARROW, SLIM),
+        (300, WIDE, NARROW, NARROW),
+        (600, WIDE, WIDE, NARROW),
+        (1_100, WIDE, WIDE, WIDE),
+    ],
+)
+def test_networks_follow_what_the_cpu_has_for_bf16(
+    limit, amx, avx512, neither, monkeypatch
+) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    for there, expected in ((True, WIDE), (False, NARROW)):
-        monkeypatch.setattr(
-            "clsgan.defaults.networks.has_hardware_bf16", lambda _, there=there: there
-        )
-        assert widths({"time_limit": 300, "precision": "bf16"}) == expected
+    params = {"time_limit": limit, "precision": "bf16"}
+    for expected, features in (
+        (amx, ("amx_bf16", "avx512_bf16")),
+        (avx512, ("avx512_bf16",)),
+        (neither, ("avx2",)),
+    ):
+        has_cpu(monkeypatch, *features)
+        assert widths(params) == expected, features
 
 
 def test_a_gpu_has_the_time(monkeypatch) -> None:

@@ -16,6 +16,7 @@ from clsgan.devices import (
     flushed_denormals,
     has_hardware_bf16,
     make_fabric,
+    matmul_kind,
     seeded,
 )
 from clsgan.threads import share_rounding
@@ -34,18 +35,21 @@ def test_bf16_of_the_cpu_agrees_with_the_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"),
+    ("capabilities", "kind"),
     [
-        ({"avx512_f": True, "avx512_bf16": False, "amx_tile": True}, False),
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"neon": True, "bf16": True}, True),
-        ({}, False),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_tile": True}, "float32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": True, "amx_bf16": True}, "amx"),
+        ({"amx_bf16": True}, "amx"),
+        ({"neon": True, "bf16": True}, "bf16"),
+        ({}, "float32"),
     ],
 )
-def test_bf16_of_other_cpus(monkeypatch, capabilities, expected) -> None:
+def test_bf16_of_other_cpus(monkeypatch, capabilities, kind) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    expected = kind != "float32"
     assert has_hardware_bf16("cpu") is expected
+    assert matmul_kind(in_bf16=True) == kind and matmul_kind(in_bf16=False) == "float32"
     assert choose_precision("auto", "cpu") == ("bf16-mixed" if expected else "32-true")
 
 

@@ -280,12 +280,13 @@ def test_the_baseline_has_the_widths_of_the_model(
     for path, value in (
         ("networks.MANY_ROWS", 100),
         ("networks.WIDE", [8, 8, 24]),
-        ("networks.NARROW_FROM", {"float32": 0.0, "bf16": 0.0}),
+        ("networks.NARROW_FROM", dict.fromkeys(("amx", "bf16", "float32"), 0.0)),
     ):
         monkeypatch.setattr(f"clsgan.defaults.{path}", value)
     monkeypatch.setattr("clsgan.recipe.run_baseline", note)
     overrides = [*QUICK, "estimator.loss_network_options=null", "baselines=[supervised]"]
-    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", {"float32": 1e9, "bf16": 1e9})
+    kinds = dict.fromkeys(("amx", "bf16", "float32"), 1e9)
+    monkeypatch.setattr("clsgan.defaults.networks.WIDE_FROM", kinds)
     for run, widths in (("a", [8, 8, 24]), ("b", [32, 64, 128])):
         limit = "null" if run == "a" else "30"
         given = [*overrides, f"run={tmp_path}/{run}", f"estimator.time_limit={limit}"]

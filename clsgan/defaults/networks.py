@@ -8,7 +8,7 @@ import torch
 from clsgan.choices import is_auto, one_of
 from clsgan.defaults.augmentation import flips, settled_augment
 from clsgan.defaults.training import MANY_ROWS, default_batch
-from clsgan.devices import choose_device, choose_precision, has_hardware_bf16
+from clsgan.devices import choose_device, choose_precision, matmul_kind
 from clsgan.inference import VIEWS
 from clsgan.inputs import InputSpec
 from clsgan.networks import small_operations
@@ -16,8 +16,8 @@ from clsgan.networks import small_operations
 SLIM, NARROW, WIDE = [16, 32, 64], [32, 64, 128], [64, 128, 256]
 # Seconds of one core from which each network is ahead of the one before it, for batches of 256
 # images of 32x32 pixels in colour; figures in docs/ablation.md.
-NARROW_FROM = {"bf16": 100.0, "float32": 400.0}
-WIDE_FROM = {"bf16": 300.0, "float32": 2_000.0}
+NARROW_FROM = {"amx": 100.0, "bf16": 100.0, "float32": 400.0}
+WIDE_FROM = {"amx": 300.0, "bf16": 1_000.0, "float32": 2_000.0}
 OF_SHAPE, OF_BATCH = (3, 32, 32), 256
 
 
@@ -27,9 +27,10 @@ def choose_network_options(
     """Arguments of the loss network: those given, or for "auto" the widths for this run.
 
     Images have a wide one from `MANY_ROWS` on, and narrower ones on a CPU whose `time_limit` is too
-    short for it. That is told from the limit, the threads of torch, the precision and how much the
-    network has to do for a batch of the default's; nothing is measured, so that it is the same at
-    each call, and no objective or `batch_size` changes it, so that they can be compared.
+    short for it. That is told from the limit, the threads of torch, the precision and what the CPU
+    has for it (`matmul_kind`), and how much the network has to do for a batch of the default's;
+    nothing is measured, so that it is the same at each call, and no objective or `batch_size`
+    changes it, so that they can be compared.
 
     Parameters
     ----------
@@ -78,10 +79,10 @@ def _has_time(
     seconds, device_type = params["time_limit"], choose_device(params["accelerator"])
     if seconds is None or device_type != "cpu":
         return True
-    bf16 = choose_precision(params["precision"], device_type) == "bf16-mixed"
-    kind = "bf16" if bf16 and has_hardware_bf16(device_type) else "float32"
+    precision = choose_precision(params["precision"], device_type)
     work = small_operations(spec.shape, widths) / small_operations(OF_SHAPE, widths)
-    return float(seconds) * cores >= needed[kind] * work * batch_size / OF_BATCH
+    least = needed[matmul_kind(precision == "bf16-mixed")]
+    return float(seconds) * cores >= least * work * batch_size / OF_BATCH
 
 
 def choose_views(params: Mapping[str, Any], spec: InputSpec) -> str:
