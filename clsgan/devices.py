@@ -44,7 +44,7 @@ def has_hardware_bf16(device_type: str) -> bool:
 
 
 def matmul_kind(in_bf16: bool) -> str:
-    """What multiplies the matrices of a CPU; each kind is quicker than the next, by twice or more.
+    """What multiplies the matrices of a CPU: the quicker it is, the wider a network has the time.
 
     Parameters
     ----------

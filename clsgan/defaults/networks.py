@@ -14,8 +14,8 @@ from clsgan.inputs import InputSpec
 from clsgan.networks import small_operations
 
 SLIM, NARROW, WIDE = [16, 32, 64], [32, 64, 128], [64, 128, 256]
-# Seconds of one core from which each network is ahead of the one before it, for batches of 256
-# images of 32x32 pixels in colour; figures in docs/ablation.md.
+# Seconds of one core from which each network is ahead of the one before it, by `matmul_kind`, for
+# batches of 256 images of 32x32 pixels in colour; figures in docs/ablation.md.
 NARROW_FROM = {"amx": 100.0, "bf16": 100.0, "float32": 400.0}
 WIDE_FROM = {"amx": 300.0, "bf16": 1_000.0, "float32": 2_000.0}
 OF_SHAPE, OF_BATCH = (3, 32, 32), 256
