@@ -126,6 +126,12 @@ def title(key: tuple[Any, ...], group: Group) -> str:
     return f"{text}: {known} classes known\n\n{about}"
 
 
+def widths(group: Group) -> str:
+    """Channels of the default's network: they follow the machine and the time there is."""
+    found = {tuple(result.get("widths", ())) for result in group.get("default", [])}
+    return "".join(f" Widths: {', '.join(map(str, each))}." for each in sorted(found) if each)
+
+
 LEGEND = (
     "Mean ± standard deviation over n seeds; each draws the labeled rows and starts the training. "
     "Beside it the mean less that of\nthe default, and in parentheses how many standard errors "
@@ -142,11 +148,11 @@ def whole(results: Sequence[Result]) -> str:
     groups = groups_of(results)
     for key, group in groups.items():
         parts += [title(key, group), main_table(group), KIND_LEGEND, kind_table(group)]
+        parts.append(f"{facts(group.values())}{widths(group)}")
     rows = [row for group in groups.values() for row in group.values()]
     notes = sorted({note for row in rows for result in row for note in result["notes"]})
     if parts:
-        parts.append(LEGEND)
-        parts.append(" ".join([*(f"{note[0].upper()}{note[1:]}." for note in notes), facts(rows)]))
+        parts.append(" ".join([LEGEND, *(f"{note[0].upper()}{note[1:]}." for note in notes)]))
     return "\n\n".join(parts) or "No result yet."
 
 

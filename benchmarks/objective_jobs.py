@@ -142,7 +142,12 @@ def comparable(result: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a result but for its seed and its budget."""
     config = result.get("config", {})
     kept = {key: value for key, value in config.items() if key not in OF_THE_JOB}
-    return kept | {"resolved": DEFAULTS | config["resolved"]} if "resolved" in config else kept
+    if "resolved" not in config:
+        return kept
+    resolved = DEFAULTS | config["resolved"]
+    if resolved["objective"]:
+        resolved["objective"] = DEFAULTS["objective"] | resolved["objective"]
+    return kept | {"resolved": resolved}
 
 
 def jobs_of(entry: Entry, studies: Studies) -> list[tuple[Job, float]]:

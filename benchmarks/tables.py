@@ -23,6 +23,7 @@ from clsgan.run_folder import read_json, write_bytes
 
 BEGIN, END = "<!-- low-label:begin -->", "<!-- low-label:end -->"
 README_SECONDS = {"digits": 30, "mnist": 180, "fashion-mnist": 180, "cifar10": 300}
+BF16_HARDWARE = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16"}  # quickest first
 NAMES = {
     **{"default": "ours", "pseudo_label": "pseudo-label", "mean_teacher": "Mean Teacher"},
     **{
@@ -204,7 +205,7 @@ def machines(results: Iterable[Result]) -> str:
     """The machines, each with its data sets where there are several and results name them."""
     found: dict[str, set[str]] = {}
     for result in results:
-        name = "{processor}, {cores} cores, {precision}".format(**result["machine"])
+        name = machine_name(result["machine"])
         data = found.setdefault(name, set())
         if "protocol" in result:
             data.add(f"`{result['protocol']}`")
@@ -213,6 +214,14 @@ def machines(results: Iterable[Result]) -> str:
         data = found[name] if len(found) > 1 else set()
         parts.append(f"{name} ({', '.join(sorted(data))})" if data else name)
     return "; ".join(parts)
+
+
+def machine_name(facts: Mapping[str, Any]) -> str:
+    """Processor, the quickest bf16 it has in hardware, cores and precision of a run."""
+    has = facts.get("bf16", "")
+    fast = next((f" with {words}" for flag, words in BF16_HARDWARE.items() if flag in has), "")
+    cores = f"{facts['cores']} core{'s' * (facts['cores'] != 1)}"
+    return f"{facts['processor']}{fast}, {cores}, {facts['precision']}"
 
 
 def placed(page: Path, text: str, begin: str = BEGIN, end: str = END) -> str:
