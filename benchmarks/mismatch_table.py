@@ -104,16 +104,13 @@ TABLES = {"novel": novel_table, "imbalance": imbalance_table}
 
 def whole(results: Sequence[Result]) -> str:
     parts = []
-    groups = groups_of(results)
-    for key, group in groups.items():
+    for key, group in groups_of(results).items():
         protocol, labels, kind, *_ = key
         job = next(iter(group.values()))[0]["job"]
         parts.append(
             f"### `{protocol}`, {labels:,} labels before the choice, {budget(job)}: {kind}"
         )
-        parts += [TABLES[kind](group), LEGENDS[kind]]
-    if parts:
-        parts.append(facts([row for group in groups.values() for row in group.values()]))
+        parts += [TABLES[kind](group), f"{LEGENDS[kind]}\n{facts(group.values())}"]
     return "\n\n".join(parts) or "No result yet."
 
 
