@@ -145,9 +145,8 @@ def comparable(result: Mapping[str, Any]) -> dict[str, Any]:
     if "resolved" not in config:
         return kept
     resolved = DEFAULTS | config["resolved"]
-    if resolved["objective"]:
-        resolved["objective"] = DEFAULTS["objective"] | resolved["objective"]
-    return kept | {"resolved": resolved}
+    objective = DEFAULTS["objective"] | resolved["objective"]
+    return kept | {"resolved": resolved | {"objective": objective}}
 
 
 def jobs_of(entry: Entry, studies: Studies) -> list[tuple[Job, float]]:
