@@ -23,6 +23,7 @@ from clsgan.inputs import InputSpec
 from clsgan.settings import Settings
 
 COLOUR = InputSpec((3, 32, 32), "NHWC", "uint8", 0.0, 255.0)
+GREY = InputSpec((1, 28, 28), "NHW", "uint8", 0.0, 255.0)
 ROWS = InputSpec((4,), "ND", "float64")
 
 
@@ -136,14 +137,14 @@ def test_with_very_few_labels_of_a_class_quarter_turns_are_told() -> None:
     ("counts", "are_few"),
     [
         ((40, 40_000, 10), True),
-        ((99, 20_000, 10), True),
-        ((100, 20_000, 10), False),
+        ((100, 20_000, 10), True),
+        ((101, 20_000, 10), False),
         ((40, 19_999, 10), False),
         ((24_000, 500, 4_000), False),
         ((40, 0, 10), False),
     ],
 )
-def test_few_labels_are_fewer_than_ten_of_a_class_beside_many_rows(counts, are_few) -> None:
+def test_few_labels_are_ten_of_a_class_at_most_beside_many_rows(counts, are_few) -> None:
     assert has_few_labels(*counts) == are_few
 
 
@@ -151,7 +152,8 @@ def test_few_labels_are_fewer_than_ten_of_a_class_beside_many_rows(counts, are_f
     "changes",
     [
         {"spec": ROWS},
-        {"spec": InputSpec((1, 32, 32), "NHW", "uint8", 0.0, 255.0)},
+        {"spec": GREY},
+        {"spec": GREY, "flip": False},
         {"spec": InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)},
         {"unlabeled": "fixmatch"},
         {"unlabeled": "none"},
@@ -165,9 +167,15 @@ def test_few_labels_are_fewer_than_ten_of_a_class_beside_many_rows(counts, are_f
         {"unlabeled_augment": "weak"},
     ],
 )
-def test_it_is_left_to_the_default_on_square_colour_images(changes) -> None:
+def test_it_is_left_to_the_default_on_square_images_in_colour_or_mirrored(changes) -> None:
     assert few(**changes) == few(few_labels=False, **changes)
     assert few(**changes).objective.rotation_weight == 0
+
+
+def test_quarter_turns_are_told_of_mirrored_grey_images_and_of_colour_ones_that_are_not() -> None:
+    assert few(spec=GREY, flip=True).objective.rotation_weight == 1.0
+    assert few(spec=GREY, flip=True).unlabeled_share == 0.75
+    assert few(spec=COLOUR, flip=False).objective.rotation_weight == 1.0
 
 
 @pytest.mark.parametrize("spec", [ROWS, InputSpec((3, 32, 24), "NHWC", "uint8", 0.0, 255.0)])
@@ -258,9 +266,6 @@ def test_steps_by_the_number_of_rows() -> None:
 )
 def test_predictions_look_at_the_mirror_image_where_training_did(spec, params, views) -> None:
     assert choose_views(CLSGANClassifier(**params).get_params(), spec) == views
-
-
-GREY = InputSpec((1, 28, 28), "NHW", "uint8", 0.0, 255.0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from clsgan.defaults.augmentation import (
     flips,
 )
 from clsgan.defaults.control import resolve_control
+from clsgan.defaults.few_labels import has_few_labels
 from clsgan.defaults.networks import choose_network_options, choose_views
 from clsgan.defaults.resolve import resolve_density_settings, resolve_settings
 from clsgan.defaults.training import (
@@ -14,7 +15,6 @@ from clsgan.defaults.training import (
     MANY_ROWS,
     PAPER_TRAINING,
     default_steps,
-    has_few_labels,
 )
 
 __all__ = [

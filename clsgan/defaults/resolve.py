@@ -17,12 +17,14 @@ from clsgan.defaults.checks import (
     check_training,
 )
 from clsgan.defaults.control import resolve_control
-from clsgan.defaults.training import (
-    DENSITY_ROWS,
-    DENSITY_TRAINING,
+from clsgan.defaults.few_labels import (
     FEW_LABELS_ROTATION,
     FEW_LABELS_TRAINING,
     tells_rotations,
+)
+from clsgan.defaults.training import (
+    DENSITY_ROWS,
+    DENSITY_TRAINING,
     training_defaults,
 )
 from clsgan.inputs import InputSpec

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clsgan.choices import is_auto
 from clsgan.inputs import InputSpec
 from clsgan.objectives import SYSTEMS
 
@@ -40,11 +39,6 @@ IMAGE_TRAINING: dict[str, Any] = {
     "latent_dim": 64,
     "noise": "normal",
 }
-# Of very few labels beside many unlabeled images: the network learns what to look at from telling
-# how they are turned, until it knows enough for soft labels; figures in docs/ablation.md.
-FEW_LABELS = 10  # of a class, on average; fewer are few
-FEW_LABELS_TRAINING: dict[str, Any] = {"unlabeled_share": 0.75, "unlabeled_start": 0.4}
-FEW_LABELS_ROTATION = 1.0
 MANY_ROWS = 20_000
 # By the number of rows, labeled and unlabeled: few rows gain more from many small steps.
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
@@ -152,65 +146,6 @@ def default_batch(n_rows: int) -> int:
 
 def _batches(n_rows: int) -> dict[str, Any]:
     return next(sizes for least, sizes in IMAGE_BATCHES.items() if n_rows >= least)
-
-
-def has_few_labels(n_labeled: int, n_unlabeled: int, n_classes: int) -> bool:
-    """Whether a run has few labels beside many unlabeled rows.
-
-    Parameters
-    ----------
-    n_labeled, n_unlabeled : int
-        Rows.
-    n_classes : int
-
-    Returns
-    -------
-    bool
-        Fewer than ten labels of a class, in the mean, and 20,000 unlabeled rows or more.
-
-    Examples
-    --------
-    >>> has_few_labels(40, 40_000, 10), has_few_labels(250, 40_000, 10), has_few_labels(40, 500, 10)
-    (True, False, False)
-    """
-    return n_labeled < FEW_LABELS * n_classes and n_unlabeled >= MANY_ROWS
-
-
-def tells_rotations(params: Mapping[str, Any], spec: InputSpec) -> bool:
-    """Whether quarter turns of unlabeled images are told, where labels are few.
-
-    So it is beside the default's own objective and soft labels, with square colour images and a
-    network that learns its features; not where rows of the pool may be of no class, nor beside an
-    augmentation that is given, which may turn images itself.
-
-    Parameters
-    ----------
-    params : mapping
-        The estimator's parameters.
-    spec : InputSpec
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> from clsgan import CLSGANClassifier
-    >>> spec = InputSpec((3, 32, 32), "NHWC", "uint8")
-    >>> tells_rotations(CLSGANClassifier().get_params(), spec)
-    True
-    >>> tells_rotations(CLSGANClassifier(unlabeled="fixmatch").get_params(), spec)
-    False
-    """
-    return (
-        spec.is_square
-        and spec.shape[0] == 3
-        and params["objective"] == "default"
-        and params["unlabeled"] in ("auto", "soft_labels")
-        and params["unlabeled_filter"] is None
-        and params["loss_network"] in SGD_NETWORKS
-        and all(is_auto(params[name]) for name in ("augment", "unlabeled_augment"))
-    )
 
 
 def default_steps(n_rows: int, batch_size: int) -> int:
