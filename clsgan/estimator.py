@@ -129,7 +129,7 @@ class CLSGANClassifier(
         `unlabeled_kept_share_`.
     rotation_weight : float, optional
         Weight of telling by how many quarter turns unlabeled images were turned (RotNet, arXiv
-        1803.07728). None is 1 with ten labels of a class or fewer and 20,000 unlabeled square
+        1803.07728). None is 1 with 25 labels of a class or fewer and 20,000 unlabeled square
         images or more, in colour or mirrored (`flip`), where `objective`, `unlabeled`,
         `unlabeled_filter` and the augmentation are left as they are and `loss_network` is "auto",
         "small" or "wide_resnet_28_2"; else 0. It needs unlabeled rows, and any `unlabeled` but

@@ -137,14 +137,14 @@ def test_with_very_few_labels_of_a_class_quarter_turns_are_told() -> None:
     ("counts", "are_few"),
     [
         ((40, 40_000, 10), True),
-        ((100, 20_000, 10), True),
-        ((101, 20_000, 10), False),
+        ((250, 20_000, 10), True),
+        ((251, 20_000, 10), False),
         ((40, 19_999, 10), False),
         ((24_000, 500, 4_000), False),
         ((40, 0, 10), False),
     ],
 )
-def test_few_labels_are_ten_of_a_class_at_most_beside_many_rows(counts, are_few) -> None:
+def test_few_labels_are_25_of_a_class_at_most_beside_many_rows(counts, are_few) -> None:
     assert has_few_labels(*counts) == are_few
 
 

@@ -10,7 +10,7 @@ from clsgan.inputs import InputSpec
 
 # The network learns what to look at from telling how images are turned, until it knows enough for
 # soft labels; figures in docs/ablation.md.
-FEW_LABELS = 10  # of a class, on average; no more are few
+FEW_LABELS = 25  # of a class, on average; no more are few
 FEW_LABELS_TRAINING: dict[str, Any] = {"unlabeled_share": 0.75, "unlabeled_start": 0.4}
 FEW_LABELS_ROTATION = 1.0
 
@@ -27,11 +27,11 @@ def has_few_labels(n_labeled: int, n_unlabeled: int, n_classes: int) -> bool:
     Returns
     -------
     bool
-        Ten labels of a class or fewer, in the mean, and 20,000 unlabeled rows or more.
+        25 labels of a class or fewer, in the mean, and 20,000 unlabeled rows or more.
 
     Examples
     --------
-    >>> has_few_labels(40, 40_000, 10), has_few_labels(250, 40_000, 10), has_few_labels(40, 500, 10)
+    >>> has_few_labels(40, 40_000, 10), has_few_labels(500, 40_000, 10), has_few_labels(40, 500, 10)
     (True, False, False)
     """
     return n_labeled <= FEW_LABELS * n_classes and n_unlabeled >= MANY_ROWS
