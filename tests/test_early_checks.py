@@ -73,4 +73,4 @@ def test_what_few_labels_beside_many_rows_allow_is_let_through(tiny):
     params = tiny(**given, augment="auto").get_params()
     check_early(params, spec, 10, 40)
     with pytest.raises(ValueError, match="generated_batch_size=100 leaves none"):
-        check_early(params, spec, 10, 100)
+        check_early(params, spec, 10, 251)

@@ -101,10 +101,10 @@ def test_turned_images_come_first_and_soft_labels_later(make_run):
 
 def test_few_labels_beside_many_colour_images_have_them_turned(monkeypatch):
     """The wiring from `fit` on, with a smaller number for many."""
-    monkeypatch.setattr("clsgan.defaults.training.MANY_ROWS", 30)
-    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr("clsgan.defaults.few_labels.MANY_ROWS", 30)
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)
     options = {"max_steps": 2, "batch_size": 16, "random_state": 0, "accelerator": "cpu"}
-    for n_labeled, turned in ((4, True), (20, False)):
+    for n_labeled, turned in ((4, True), (52, False)):
         model = CLSGANClassifier(**options)
         y = np.arange(n_labeled) % 2
         model.fit(images[:n_labeled], y, X_unlab=np.concatenate([images, images[n_labeled:]]))

@@ -542,7 +542,7 @@ def test_a_default_that_followed_the_labels_otherwise_then_is_named(tmp_path, mo
     rows = images[:4], [0, 1, 0, 1]
     CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])
     CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])  # the same run is fine
-    monkeypatch.setattr("clsgan.defaults.training.MANY_ROWS", 30)
+    monkeypatch.setattr("clsgan.defaults.few_labels.MANY_ROWS", 30)
     with pytest.raises(ValueError, match=r"rotation was None and is 1\.0"):
         CLSGANClassifier(**options).fit(*rows, X_unlab=images[4:])
 
