@@ -99,7 +99,7 @@ def test_a_result_with_other_arguments_than_the_method_has_now_is_run_again(
 
 
 def test_the_plan_has_the_short_budgets_first_and_each_job_once(
-    parts: Any, capsys: pytest.CaptureFixture[str]
+    parts: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     plan = str(BENCHMARKS / "low_label.yaml")
     names = [job.name for job in asked(parts, "--plan", plan)]
@@ -112,7 +112,7 @@ def test_the_plan_has_the_short_budgets_first_and_each_job_once(
     assert seconds == sorted(seconds) and set(seconds) == {180, 300, 1800, 5400}
     assert names[0].startswith("digits@100.seed0.self_training")
     assert sum("cifar10@40." in name for name in names) == 10
-    words = ["--plan", plan, "--only", "5400s", "--dry-run"]
+    words = ["--plan", plan, "--only", "5400s", "--dry-run", "--out", str(tmp_path)]
     assert parts.low_label.main(words) == 0
     assert "1 to run, about 1.5 h" in capsys.readouterr().out
 
