@@ -134,6 +134,11 @@ class CLSGANClassifier(
         `unlabeled_filter` and the augmentation are left as they are and `loss_network` is "auto",
         "small" or "wide_resnet_28_2"; else 0. It needs unlabeled rows, and any `unlabeled` but
         "none".
+    cutmix : float, optional
+        Share, in [0, 1], of the labeled and unlabeled images of a step that have a box of another
+        one put into them, and their targets mixed by the pixels (CutMix, arXiv 1905.04899): from
+        `unlabeled_start` to 0.92 of the budget. None is 0. It is for long runs (docs/ablation.md),
+        and needs images and margins that train the level alone.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.
@@ -294,6 +299,7 @@ class CLSGANClassifier(
         unlabeled_outlier_weight: float | None = None,
         unlabeled_filter: str | None = None,
         rotation_weight: float | None = None,
+        cutmix: float | None = None,
         unlabeled: str = "auto",
         loss_network: str | nn.Module = "auto",
         loss_network_options: Mapping[str, Any] | None = None,
@@ -352,6 +358,7 @@ class CLSGANClassifier(
         self.unlabeled_outlier_weight = unlabeled_outlier_weight
         self.unlabeled_filter = unlabeled_filter
         self.rotation_weight = rotation_weight
+        self.cutmix = cutmix
         self.unlabeled = unlabeled
         self.objective_options = objective_options
         self.penalty = penalty

@@ -32,7 +32,7 @@ from clsgan.lipschitz import fold_spectral_norm, spectral_norm
 from clsgan.memory import explained_out_of_memory, kept_memory
 from clsgan.meter import Meter
 from clsgan.processes import agreed_seconds, average_buffers, check_alike
-from clsgan.run_parts import build_networks, check_filter, fit_level, make_streams
+from clsgan.run_parts import build_networks, check_filter, check_mixed, fit_level, make_streams
 from clsgan.runlog import RunLog
 from clsgan.schedules import Budget
 from clsgan.settings import Settings
@@ -190,6 +190,7 @@ def _fit(
     train_rows, held_out = rows or _cut_validation(data, params["validation_fraction"], seed)
     fit_level(networks[0], settings)
     check_filter(networks[0], settings)
+    check_mixed(networks[0], settings)
     if settings.spectral_norm:
         spectral_norm(networks[0])
     streams = make_streams(fabric, data, train_rows, settings, params, seed)

@@ -209,6 +209,32 @@ def check_filter(network: nn.Module, settings: Settings) -> None:
         )
 
 
+def check_mixed(network: nn.Module, settings: Settings) -> None:
+    """Refuse to mix images where the network has no level for the margins to train alone.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The loss network.
+    settings : Settings
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    See `clsgan.fitting.fit_networks`.
+    """
+    share = settings.objective.cutmix
+    if share and settings.generated_batch_size and level_of(network) is None:
+        raise ValueError(
+            f"cutmix={share} needs a loss network with a level (clsgan.networks.Level), or "
+            "generator=None: margins that train the whole network take images of two classes for "
+            "images of one"
+        )
+
+
 def _some_images(data: TrainingData, seed: int) -> Tensor:
     """Images of the larger pool, as networks see them, to fit the stem to."""
     pool = data.unlabeled if len(data.unlabeled) > len(data.labeled) else data.labeled

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clsgan.mixing import Mixed
 from clsgan.networks import Level, level_of
 from clsgan.objectives import (
     Objective,
@@ -28,7 +29,11 @@ LEVEL_ROWS = 64  # of each kind, over all processes
 
 
 def labeled_term(
-    objective: Objective, logits: Tensor, y: Tensor, class_weight: Tensor | None = None
+    objective: Objective,
+    logits: Tensor,
+    y: Tensor,
+    class_weight: Tensor | None = None,
+    mixed: Mixed | None = None,
 ) -> Tensor:
     """Mean loss of labeled rows, the first term of eq. 15, with label smoothing.
 
@@ -39,6 +44,8 @@ def labeled_term(
     y : Tensor [B], int64
     class_weight : Tensor [K], optional
         Weight of each class, which the scores have and the labels have not.
+    mixed : Mixed, optional
+        The images that the scores are of, where parts of others were put into them.
 
     Returns
     -------
@@ -52,8 +59,10 @@ def labeled_term(
     tensor(0.6931)
     """
     losses = objective.losses(without_weights(logits, class_weight))
-    smoothing = objective.label_smoothing
-    return (1 - smoothing) * at_label(losses, y).mean() + smoothing * losses.mean()
+    smoothing, at_own = objective.label_smoothing, at_label(losses, y)
+    if mixed is not None:
+        at_own = mixed.blend(at_own, at_label(losses, mixed.other(y)))
+    return (1 - smoothing) * at_own.mean() + smoothing * losses.mean()
 
 
 def margin_terms(

@@ -11,6 +11,7 @@ from clsgan.critic_terms import critic_scores, critic_term, make_pairs, real_sco
 from clsgan.freezing import frozen, frozen_statistics
 from clsgan.lipschitz import clip_weights
 from clsgan.meter import Meter
+from clsgan.mixing import MIXED_UNTIL, Mixed, cutmix
 from clsgan.networks import level_of
 from clsgan.objectives import loss_sensitive_generator, rotation_loss
 from clsgan.objectives.unlabeled import unlabeled_weight_ramp
@@ -183,8 +184,11 @@ def update_loss_network(
     if settings.objective.rotation_weight and len(batch.x_unl):
         share = 1.0 if progress < settings.unlabeled_start else TURNED
         batch, turned, turns = turned_images(batch, share)
-    parts = [rows for rows in (batch.x_lab, batch.x_unl, turned) if rows is not None and len(rows)]
-    logits, features = state.loss_network(torch.cat(parts) if len(parts) > 1 else batch.x_lab)
+    mixed_lab, mixed_unl = _mixed(streams, batch, settings, progress)
+    x_lab = batch.x_lab if mixed_lab is None else mixed_lab.x
+    x_unl = batch.x_unl if mixed_unl is None else mixed_unl.x
+    parts = [rows for rows in (x_lab, x_unl, turned) if rows is not None and len(rows)]
+    logits, features = state.loss_network(torch.cat(parts) if len(parts) > 1 else x_lab)
     n_lab, n_own = len(batch.x_lab), len(batch.x_lab) + len(batch.x_unl)
     lab, unl = logits[:n_lab], logits[n_lab:n_own]
     terms: Scalars = {}
@@ -194,11 +198,13 @@ def update_loss_network(
         terms["rotation"] = rotation_loss(features[n_own:], turns).mean()
     weights["penalty"] = settings.penalty_weight
     if settings.conditional:
-        terms["labeled"] = labeled_term(settings.objective, lab, batch.y_lab, batch.class_weight)
+        terms["labeled"] = labeled_term(
+            settings.objective, lab, batch.y_lab, batch.class_weight, mixed_lab
+        )
     if len(unl):
         ramp = unlabeled_weight_ramp(progress, settings.unlabeled_start)
         weights["unlabeled"] = settings.objective.unlabeled_weight * ramp
-        terms |= unlabeled_term(fabric, state, settings.objective, unl, batch)
+        terms |= unlabeled_term(fabric, state, settings.objective, unl, batch, mixed_unl)
     fake = None
     if generated is not None:
         fake = _shown(state, streams, generated.detach(), settings)
@@ -235,6 +241,19 @@ def update_loss_network(
     if settings.clip is not None:
         clip_weights(state.loss_network.module, settings.clip)
     return {name: term.detach() for name, term in terms.items()}
+
+
+def _mixed(
+    streams: Streams, batch: Batch, settings: Settings, progress: float
+) -> tuple[Mixed | None, Mixed | None]:
+    """Labeled and unlabeled images, some with a part of another; the batch itself stays whole."""
+    share = settings.objective.cutmix
+    if not share or not settings.unlabeled_start <= progress < MIXED_UNTIL:
+        return None, None
+    labeled = cutmix(batch.x_lab, streams.generator, share)
+    if not len(batch.x_unl):
+        return labeled, None
+    return labeled, cutmix(batch.x_unl, streams.generator, share)
 
 
 def update_generator(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsgan.freezing import frozen_statistics
+from clsgan.mixing import Mixed
 from clsgan.objectives import (
     UNLABELED,
     Objective,
@@ -17,6 +18,7 @@ from clsgan.objectives import (
     outlier_probability,
     without_weights,
 )
+from clsgan.objectives.unlabeled import UnlabeledObjective
 from clsgan.streams import Batch
 from clsgan.train_state import TrainState
 
@@ -32,7 +34,12 @@ KEPT = "unlabeled_kept"  # the mean weight of unlabeled rows: told, and of no we
 
 
 def unlabeled_term(
-    fabric: "Fabric", state: TrainState, objective: Objective, logits: Tensor, batch: Batch
+    fabric: "Fabric",
+    state: TrainState,
+    objective: Objective,
+    logits: Tensor,
+    batch: Batch,
+    mixed: Mixed | None = None,
 ) -> Scalars:
     """Mean of what is asked of unlabeled rows besides eq. 18, if anything.
 
@@ -45,6 +52,8 @@ def unlabeled_term(
     logits : Tensor [U, K]
         Scores of the learning network.
     batch : Batch
+    mixed : Mixed, optional
+        The images that these are of, where parts of others were put into them.
 
     Returns
     -------
@@ -69,10 +78,21 @@ def unlabeled_term(
     logits, target = (without_weights(scores, batch.class_weight) for scores in (logits, target))
     if objective.class_alignment and asked.aligned:
         target = _aligned(fabric, state, objective, batch, target, known)
-    losses = asked.loss(logits, target)
+    losses = _row_losses(asked, logits, target, known)
+    if mixed is not None:
+        other_known = None if known is None else mixed.other(known)
+        other = _row_losses(asked, logits, mixed.other(target), other_known)
+        losses = mixed.blend(losses, other)
     if known is None:
         return {"unlabeled": losses.mean()}
-    return {"unlabeled": (known * losses).mean(), KEPT: known.mean()}
+    return {"unlabeled": losses.mean(), KEPT: known.mean()}
+
+
+def _row_losses(
+    asked: UnlabeledObjective, logits: Tensor, target: Tensor, known: Tensor | None
+) -> Tensor:
+    losses = asked.loss(logits, target)
+    return losses if known is None else known * losses
 
 
 def turned_images(batch: Batch, share: float) -> tuple[Batch, Tensor, Tensor]:

@@ -110,6 +110,7 @@ def test_every_parameter_that_is_given_goes_through(objective, spec) -> None:
         "unlabeled_outlier_weight": 0.1,
         "unlabeled_filter": "open-class",
         "rotation_weight": 0.7 if spec.is_image else 0.0,
+        "cutmix": 0.4 if spec.is_image else 0.0,
     }
     assert set(changes) == set(OBJECTIVE_FIELDS)
     found = settings(spec, objective=objective, unlabeled="fixmatch", **changes)
@@ -230,6 +231,7 @@ def test_fakes_of_the_prior_are_left_for_every_unlabeled_row(params) -> None:
         ({"average_decay": None, "unlabeled_share": "0.5"}, "unlabeled_share='0.5'"),
         ({"average_decay": 2}, "average_decay=2"),
         ({"rotation_weight": -1}, "rotation_weight=-1 is not valid; it is a number >= 0"),
+        ({"cutmix": 1.5}, r"cutmix=1\.5 is not valid; it is in \[0, 1\]"),
         ({"class_alignment": 1.5}, r"class_alignment=1\.5 is not valid; it is in \[0, 1\]"),
     ],
 )

@@ -222,6 +222,36 @@ def check_rotation(objective: Objective, spec: InputSpec) -> None:
         )
 
 
+def check_cutmix(settings: Settings, spec: InputSpec) -> None:
+    """Refuse to mix what is no image, or what margins or a critic take for rows of one class.
+
+    Parameters
+    ----------
+    settings : Settings
+    spec : InputSpec
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    See `clsgan.defaults.resolve_settings`.
+    """
+    share = settings.objective.cutmix
+    if share and not spec.is_image:
+        raise ValueError(
+            f"cutmix={share} puts boxes of images into others; these rows have the shape "
+            f"{spec.shape}"
+        )
+    if share and settings.generated_batch_size and settings.objective.margins_train != "level":
+        raise ValueError(
+            f"cutmix={share} mixes images of two classes, which margins and critics that train "
+            "the whole network take for images of one; give margins_train='level' (which no "
+            "system has), or cutmix=0"
+        )
+
+
 def check_prior_fakes(settings: Settings) -> None:
     """Refuse a batch in which no generated row is left to stand against unlabeled ones.
 

@@ -8,6 +8,7 @@ from clsgan.choices import one_of
 from clsgan.class_balance import ESTIMATE
 from clsgan.defaults.checks import (
     check_class_options,
+    check_cutmix,
     check_kept,
     check_level_options,
     check_parameters,
@@ -46,6 +47,7 @@ OBJECTIVE_FIELDS = (
     "unlabeled_outlier_weight",
     "unlabeled_filter",
     "rotation_weight",
+    "cutmix",
 )
 TRAINING_FIELDS = (
     "batch_size",
@@ -125,6 +127,7 @@ def resolve_settings(
     control = resolve_control(params, objective, has_generator, n_inputs=None)
     settings = Settings(objective=objective, **training, **control)
     check_prior_fakes(settings)
+    check_cutmix(settings, spec)
     return settings
 
 

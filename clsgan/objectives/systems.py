@@ -71,6 +71,9 @@ class Objective:
         Weight of telling by how many quarter turns unlabeled images were turned, see
         `clsgan.objectives.rotation_loss`: all of them before `unlabeled_start`, and half of them
         from then on, which have no soft labels.
+    cutmix : float
+        Share of labeled and unlabeled images that have a box of another one put into them, and
+        their targets mixed likewise, see `clsgan.mixing.cutmix`.
     cost : callable
         C of the margins (GLS-CLS): `hinge_cost` in the paper.
     system : System or None
@@ -99,6 +102,7 @@ class Objective:
     unlabeled_filter: str | None = None
     estimate_prior: bool = False
     rotation_weight: float = 0.0
+    cutmix: float = 0.0
     cost: Cost = hinge_cost
     system: System | None = None
 
@@ -178,11 +182,11 @@ WEIGHTS = {
     "margin_scale",
     "unlabeled_hinge_weight",
     "label_smoothing",
-    "class_alignment",
     "outlier_weight",
     "unlabeled_outlier_weight",
     "rotation_weight",
 }
+SHARES = {"class_alignment", "cutmix"}
 
 
 def build_objective(
@@ -224,10 +228,9 @@ def build_objective(
     for key in WEIGHTS & given.keys():
         if not isinstance(given[key], Real) or not 0 <= given[key] < math.inf:
             raise ValueError(f"{key}={given[key]!r} is not valid; it is a number >= 0")
-    if not given.get("class_alignment", 0) <= 1:
-        raise ValueError(
-            f"class_alignment={given['class_alignment']!r} is not valid; it is in [0, 1]"
-        )
+    for key in SHARES & given.keys():
+        if not isinstance(given[key], Real) or not 0 <= given[key] <= 1:
+            raise ValueError(f"{key}={given[key]!r} is not valid; it is in [0, 1]")
     if not given.get("label_smoothing", 0) < 1:
         raise ValueError(
             f"label_smoothing={given['label_smoothing']!r} is not valid; it is in [0, 1)"
