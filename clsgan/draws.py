@@ -60,3 +60,31 @@ def own_rows(generator: torch.Generator, count: int, draw: Callable[[int], Tenso
     if not isinstance(generator, SharedGenerator) or generator.world_size == 1:
         return draw(count)
     return draw(count * generator.world_size)[generator.rank :: generator.world_size]
+
+
+def uniform_rows(x: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+    """One draw from U(low, high) for each row that this process has of a batch.
+
+    Parameters
+    ----------
+    x : Tensor [B, ...]
+        The rows; `generator` is on their device.
+    generator : torch.Generator
+    low, high : float
+
+    Returns
+    -------
+    Tensor [B], float32, on the device of x
+
+    Examples
+    --------
+    >>> drawn = uniform_rows(torch.zeros(100, 2), torch.Generator(), -1.0, 3.0)
+    >>> drawn.shape, bool((drawn >= -1).all() and (drawn < 3).all())
+    (torch.Size([100]), True)
+    """
+    draws = own_rows(
+        generator,
+        len(x),
+        lambda n: torch.rand(n, generator=generator, device=x.device, dtype=torch.float32),
+    )
+    return low + (high - low) * draws

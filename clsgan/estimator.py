@@ -137,8 +137,8 @@ class CLSGANClassifier(
     cutmix : float, optional
         Share, in [0, 1], of the labeled and unlabeled images of a step that have a box of another
         one put into them, and their targets mixed by the pixels (CutMix, arXiv 1905.04899): from
-        `unlabeled_start` to 0.92 of the budget. None is 0. It is for long runs (docs/ablation.md),
-        and needs images and margins that train the level alone.
+        `unlabeled_start` to 0.92 of the budget. None is 0. It is meant for long runs
+        (docs/ablation.md), and needs images and margins that train the level alone.
     unlabeled : {"auto", "soft_labels", "margin", "pseudo_label", "mean_teacher", "fixmatch", \
             "none"}
         What is asked of unlabeled rows; "auto" takes the objective's own, "none" ignores them.

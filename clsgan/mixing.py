@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clsgan.draws import own_rows
+from clsgan.draws import uniform_rows
 
 MIXED_UNTIL = 0.92  # share of the budget: the last steps see whole images, as prediction does
 
@@ -28,7 +28,8 @@ class Mixed:
     x: Tensor
     kept: Tensor
 
-    def other(self, rows: Tensor) -> Tensor:
+    @staticmethod
+    def other(rows: Tensor) -> Tensor:
         """What stands beside the parts put in: labels, scores or weights [B, ...] in that order."""
         return rows.roll(1, 0)
 
@@ -41,7 +42,7 @@ def cutmix(x: Tensor, generator: torch.Generator, share: float) -> Mixed:
     """Put a box of the image before it into each image with probability `share`.
 
     CutMix (Yun et al., arXiv 1905.04899, eq. 1 and 2): the box has the form of the image and the
-    share 1 - r of its pixels, r from U(0, 1), about a centre that lies anywhere in the image; what
+    share r of its pixels, r from U(0, 1), about a centre that lies anywhere in the image; what
     reaches over an edge is cut off, and the share of pixels is counted after that. Of several
     processes each mixes its own images, with the boxes that these have in one process.
 
@@ -63,22 +64,18 @@ def cutmix(x: Tensor, generator: torch.Generator, share: float) -> Mixed:
     >>> x = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 1, 1, 4)
     >>> mixed = cutmix(x, torch.Generator().manual_seed(1), share=1.0)
     >>> mixed.x[:, 0, 0].int().tolist()
-    [[0, 0, 2, 2], [1, 0, 0, 0], [2, 1, 1, 2]]
+    [[2, 2, 2, 0], [1, 0, 0, 0], [2, 1, 1, 2]]
     >>> mixed.kept.tolist(), mixed.other(torch.arange(3)).tolist()
-    ([0.5, 0.25, 0.5], [2, 0, 1])
+    ([0.25, 0.25, 0.5], [2, 0, 1])
     """
-    draws = own_rows(
-        generator,
-        len(x),
-        lambda n: torch.rand(n, 4, generator=generator, device=x.device, dtype=torch.float32),
-    )
-    length = (1 - draws[:, 0]).sqrt().where(draws[:, 1] < share, torch.zeros_like(draws[:, 0]))
+    length = uniform_rows(x, generator, 0, 1).sqrt()
+    length = length * (uniform_rows(x, generator, 0, 1) < share)
     inside = []
-    for side, centre in zip(x.shape[2:], (draws[:, 2], draws[:, 3]), strict=True):
+    for side in x.shape[2:]:
+        centre = uniform_rows(x, generator, 0, 1)
         place = (torch.arange(side, device=x.device) + 0.5) / side
         inside.append((place - centre[:, None]).abs() < length[:, None] / 2)
     box = inside[0][:, :, None] & inside[1][:, None, :]
-    whole = box.shape[1] * box.shape[2]
-    kept = 1 - box.sum(dim=(1, 2)) / whole
-    rows = torch.where(box[:, None], x.roll(1, 0), x)
+    kept = 1 - box.float().mean(dim=(1, 2))
+    rows = torch.where(box[:, None], Mixed.other(x), x)
     return Mixed(rows.contiguous(memory_format=torch.channels_last), kept)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsgan.choices import one_of
-from clsgan.draws import own_rows
+from clsgan.draws import own_rows, uniform_rows
 
 
 def flip(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -34,7 +34,7 @@ def flip(x: Tensor, generator: torch.Generator) -> Tensor:
     >>> flip(x, torch.Generator().manual_seed(0)).reshape(3, 2).tolist()
     [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
-    mirrored = _uniform(x, generator, 0, 1) < 0.5
+    mirrored = uniform_rows(x, generator, 0, 1) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(3), x)
 
 
@@ -81,7 +81,7 @@ def shift(
     rows = pad(torch.arange(h, device=x.device) + _whole_steps(x, generator, pixels), h)
     columns = pad(torch.arange(w, device=x.device) + _whole_steps(x, generator, pixels), w)
     if mirror:
-        mirrored = _uniform(x, generator, 0, 1) < 0.5
+        mirrored = uniform_rows(x, generator, 0, 1) < 0.5
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     # One pass over the pixels: rows of C values picked out of the flat list of all pixels.
     start = torch.arange(b, device=x.device)[:, None, None] * (h * w)
@@ -126,13 +126,13 @@ def jitter(
     [-0.412, -0.368]
     """
     exact = _at_least_float32(x)
-    gain = _uniform(x, generator, 1 - contrast, 1 + contrast)
-    level = _uniform(x, generator, -brightness, brightness)
+    gain = uniform_rows(x, generator, 1 - contrast, 1 + contrast)
+    level = uniform_rows(x, generator, -brightness, brightness)
     if contrast > 0:
         level = level + (1 - gain) * x.mean(dim=(1, 2, 3), dtype=exact)
     offset = level[:, None, None, None].to(x.dtype)
     if saturation > 0:
-        s = _uniform(x, generator, 1 - saturation, 1 + saturation)
+        s = uniform_rows(x, generator, 1 - saturation, 1 + saturation)
         grey = x.mean(dim=1, keepdim=True)
         offset = offset + (gain * (1 - s))[:, None, None, None].to(x.dtype) * grey
         gain = gain * s
@@ -164,7 +164,7 @@ def cutout(x: Tensor, generator: torch.Generator, size: int) -> Tensor:
     """
     inside = []
     for side in x.shape[2:]:
-        centre = torch.floor(_uniform(x, generator, 0, side)).clamp(max=side - 1)
+        centre = torch.floor(uniform_rows(x, generator, 0, side)).clamp(max=side - 1)
         offset = torch.arange(side, device=x.device) - (centre[:, None] - size // 2)
         inside.append((offset >= 0) & (offset < size))
     keep = ~(inside[0][:, :, None] & inside[1][:, None, :])
@@ -221,13 +221,13 @@ def affine(
     if not 0 <= scale < 1:
         raise ValueError(f"scale must be in [0, 1), got {scale}")
     b, c, h, w = x.shape
-    angle = _uniform(x, generator, -degrees, degrees) * (math.pi / 180)
-    zoom = 1 / _uniform(x, generator, 1 - scale, 1 + scale)
-    k = _uniform(x, generator, -shear, shear)
-    across, down = (_uniform(x, generator, -pixels, pixels) for _ in range(2))
+    angle = uniform_rows(x, generator, -degrees, degrees) * (math.pi / 180)
+    zoom = 1 / uniform_rows(x, generator, 1 - scale, 1 + scale)
+    k = uniform_rows(x, generator, -shear, shear)
+    across, down = (uniform_rows(x, generator, -pixels, pixels) for _ in range(2))
     side = torch.ones_like(zoom)
     if mirror:
-        side = torch.where(_uniform(x, generator, 0, 1) < 0.5, -side, side)
+        side = torch.where(uniform_rows(x, generator, 0, 1) < 0.5, -side, side)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     # Rows of the matrix in units of half an image side, as affine_grid takes them.
     theta = torch.stack(
@@ -242,16 +242,6 @@ def affine(
     return F.grid_sample(
         x.to(exact), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     ).to(x.dtype)
-
-
-def _uniform(x: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
-    """One draw a sample from U(low, high): float32 [B] on the device of x."""
-    draws = own_rows(
-        generator,
-        len(x),
-        lambda n: torch.rand(n, generator=generator, device=x.device, dtype=torch.float32),
-    )
-    return low + (high - low) * draws
 
 
 def _whole_steps(x: Tensor, generator: torch.Generator, most: int) -> Tensor:
