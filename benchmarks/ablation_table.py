@@ -86,7 +86,7 @@ def main_table(group: Group) -> str:
     columns = ((error, ".2f"), (calibration, ".2f"), (own, ".3f"))
     lines = []
     for name, row in group.items():
-        default = group.get(f"default{name.removeprefix(name.partition(', ')[0])}", [])
+        default = reference(name, group)
         cells = [name, changed(row), str(len(row))]
         for measure, form in columns:
             cells.append(spread(row, measure, form))
@@ -98,6 +98,14 @@ def main_table(group: Group) -> str:
     heading = ["variant", "changes", "n", "test error %", "− default", "calibration error %"]
     heading += ["− default", "AUROC, outlier score", "− default", "AUROC, largest probability"]
     return table([*heading, "steps", "images/s"], lines)
+
+
+def reference(name: str, group: Group) -> Row:
+    """The default of the same changes; of the default with changes, the one without."""
+    variant, _, changes = name.partition(", ")
+    if variant == "default" or not changes:
+        return group.get("default", [])
+    return group.get(f"default, {changes}", [])
 
 
 def changed(row: Row) -> str:

@@ -13,7 +13,7 @@ CLASSES = 10
 # The estimator's settings for 20,000 images and more, of whatever number the problem has. The
 # learning rate is left to each side: it changes no work.
 WIDTHS = (64, 128, 256)
-GENERATED_SHARE, GENERATOR_INTERVAL = 1 / 8, 8
+GENERATED_SHARE, GENERATOR_INTERVAL = 1 / 8, 16
 
 
 class Problem:

@@ -35,7 +35,7 @@ from clsgan.run_folder import write_json
 
 ROOT = Path(clsgan.__file__).resolve().parents[1]
 IMPORTS = ("from clsgan import CLSGANClassifier", "import torch; import sklearn")
-DEFAULTS = {"images": 10_000, "steps": 40, "repeats": 5, "size": 32, "batch-size": 256}
+DEFAULTS = {"images": 10_000, "steps": 48, "repeats": 5, "size": 32, "batch-size": 256}
 DEFAULTS |= {"matmul-size": 4096}
 ROWS = (  # name, what is compared, unit, target of the ratio
     ("fit", "fit / bare loop", "images/s", ">= 0.95"),

@@ -276,7 +276,7 @@ def test_tables_hold_means_deviations_and_differences(
     assert cells[2][:5] == ["default", "", "3", "3.00 ± 1.00", ""]
     assert cells[2][7] == "0.750 ± 0.000" and cells[2][9] == "0.550 ± 0.000"
     own = ((stdev([2, 3, 4]) ** 2 + stdev([5, 5, 8]) ** 2) / 3) ** 0.5
-    assert cells[3][:5] == ["default, batch_size=8", "", "1", "50.00", ""]
+    assert cells[3][:5] == ["default, batch_size=8", "", "1", "50.00", "+47.00"]
     assert cells[4][:5] == [
         *("no_hinge", "`hinge_weight=0.0`", "3", "6.00 ± 1.73", f"+3.00 ({3 / own:.1f})"),
     ]

@@ -199,14 +199,14 @@ def assert_same(bare: torch.nn.Module, trainer: torch.nn.Module) -> None:
 
 
 def test_operations_of_the_parts_of_a_step(parts: Any) -> None:
-    problem = parts.sides.Problem(200, 8, 160, 9, options=TINY)
+    problem = parts.sides.Problem(200, 8, 160, 17, options=TINY)
     operations, whole = parts.shares.step_operations(problem)
     assert operations.keys() == parts.shares.TERMS.keys()
     assert sum(operations.values()) == whole > 0, "every product is in one of the parts"
     assert operations["optimiser"] == 0
     # Of each row: one forward pass of the teacher; forward and backward, of about twice that.
-    per_teacher_row = operations["teacher"] / (7 * 80)
-    assert 2 < operations["real"] / (9 * 160) / per_teacher_row < 3.1
+    per_teacher_row = operations["teacher"] / (13 * 80)
+    assert 2 < operations["real"] / (17 * 160) / per_teacher_row < 3.1
     # Level: the averaged network's forward pass of 64 labeled and 20 generated rows, then of 64
     # unlabeled rows too, and little beside it.
     rows = (64 + 20) + (64 + 64 + 20)

@@ -71,6 +71,7 @@ def test_few_rows_take_smaller_batches() -> None:
     assert batches == [64, 128, 256]
     rates = [settings(n_rows=n).learning_rate for n in (100, 5_000, 20_000)]
     assert rates == sorted(rates)
+    assert [settings(n_rows=n).generator_interval for n in (19_999, 20_000)] == [8, 16]
 
 
 @pytest.mark.parametrize("spec", [COLOUR, ROWS])
