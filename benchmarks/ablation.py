@@ -25,7 +25,6 @@ from outlier_images import outlier_images
 from sklearn.metrics import roc_auc_score
 
 from clsgan import CLSGANClassifier
-from clsgan.doctor import peak_memory_mb
 from clsgan.run_data import RunData
 
 VARIANTS: dict[str, dict[str, Any]] = {  # constructor arguments of CLSGANClassifier
@@ -70,13 +69,7 @@ def run(job: Job, data: RunData, options: argparse.Namespace) -> dict[str, Any]:
     if known is not None:
         data, images[NOVEL] = without_classes(data, known, FIRST_KNOWN.get(job.data))
     model = fit(job, data, benchmark(known).arguments(job))
-    numbers = {
-        "config": model.get_params(deep=False),
-        "seconds": float(model.fit_time_),
-        "steps": int(model.n_steps_),
-        "images_per_second": float(model.images_per_second_),
-        "widths": list(getattr(model.loss_network_, "widths", [])),
-        "peak_memory_mb": peak_memory_mb(),
+    numbers = jobs.of_fit(model, data) | {
         "classes": data.named(model.classes_).tolist(),
         "n_labeled": len(data.x_lab),
         "n_unlabeled": 0 if data.x_unlab is None else len(data.x_unlab),

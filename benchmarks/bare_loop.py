@@ -214,9 +214,13 @@ def loss_of_level(bare: Bare, rows: Rows, shown: Tensor) -> Tensor:
 
 
 def outliers(lab: Tensor, unl: Tensor, fake: Tensor) -> Tensor:
-    """Minus log of the probability of "one of the classes", and of "none", as rows should have."""
+    """Minus log of the probability of "one of the classes", and of "none", as rows should have.
+
+    A generated row counts by how far the classifier is from sure of it.
+    """
     total = F.softplus(-torch.logsumexp(lab, dim=1)).mean()
-    total = total + F.softplus(torch.logsumexp(fake, dim=1)).mean()
+    unsure = 1 - fake.detach().softmax(dim=1).amax(dim=1)
+    total = total + (unsure * F.softplus(torch.logsumexp(fake, dim=1))).mean()
     if not len(unl):
         return total
     share = OBJECTIVE.unlabeled_outlier_weight

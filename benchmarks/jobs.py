@@ -28,7 +28,8 @@ from clsgan import CLSGANClassifier
 from clsgan.choices import one_of
 from clsgan.config import DataConfig
 from clsgan.data_sets import DATA_SETS
-from clsgan.doctor import machine, versions
+from clsgan.defaults import resolve_settings
+from clsgan.doctor import machine, peak_memory_mb, versions
 from clsgan.evaluate import report
 from clsgan.run_data import RunData, load_run_data
 from clsgan.run_folder import read_json, write_json
@@ -258,6 +259,24 @@ def work(benchmark: Benchmark, job: Job, options: argparse.Namespace) -> None:
     split["n_unlabeled"] = 0 if data.x_unlab is None else len(data.x_unlab)
     facts |= {"protocol": data.split.rpartition(".seed")[0], "split": split}
     write_json(benchmark.file(job, options.out), facts | benchmark.run(job, data, options))
+
+
+def of_fit(model: CLSGANClassifier, data: RunData) -> dict[str, Any]:
+    """What a model was made with and took, what its defaults came to among it."""
+    params = model.get_params(deep=False)
+    numbers = {
+        "config": params,
+        "seconds": float(model.fit_time_),
+        "steps": int(model.n_steps_),
+        "images_per_second": float(model.images_per_second_),
+        "widths": list(getattr(model.loss_network_, "widths", [])),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    if model.generator_ is None:
+        return numbers
+    n_rows = len(data.x_lab) + (0 if data.x_unlab is None else len(data.x_unlab))
+    interval = resolve_settings(params, model.spec_, n_rows).generator_interval
+    return numbers | {"generator_interval": interval}
 
 
 def tested(data: RunData, classes: Any, probabilities: Any) -> dict[str, Any]:

@@ -74,14 +74,7 @@ def fit_network(job: Job, data: RunData) -> CLSGANClassifier:
 
 def run_network(job: Job, data: RunData, models: Path | None) -> dict[str, Any]:
     model = fit_network(job, data)
-    numbers = {
-        "config": model.get_params(deep=False),
-        "seconds": float(model.fit_time_),
-        "steps": int(model.n_steps_),
-        "images_per_second": float(model.images_per_second_),
-        "widths": list(getattr(model.loss_network_, "widths", [])),
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    numbers = jobs.of_fit(model, data)
     if models is not None:
         models.mkdir(parents=True, exist_ok=True)
         model.save(models / job.name, overwrite=True)

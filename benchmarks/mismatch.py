@@ -28,7 +28,6 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from clsgan import CLSGANClassifier
 from clsgan.data import load_data
-from clsgan.doctor import peak_memory_mb
 from clsgan.run_data import RunData
 
 RESULTS = ROOT / "benchmarks" / "results" / "mismatch"
@@ -80,13 +79,7 @@ def measured(
     """Errors, balanced error, and areas under the ROC curve of two scores on novel test rows."""
     table = model.predict_proba(data.x_test)
     recall = balanced_accuracy_score(data.y_test, model.classes_[table.argmax(axis=1)])
-    numbers = {
-        "config": model.get_params(deep=False),
-        "seconds": float(model.fit_time_),
-        "steps": int(model.n_steps_),
-        "images_per_second": float(model.images_per_second_),
-        "widths": list(getattr(model.loss_network_, "widths", [])),
-        "peak_memory_mb": peak_memory_mb(),
+    numbers = jobs.of_fit(model, data) | {
         "classes": data.named(model.classes_).tolist(),
         "n_labeled": len(data.x_lab),
         "n_unlabeled": len(data.x_unlab),

@@ -33,6 +33,7 @@ NAMES = {
     },
     **{"pca": "PCA", "patches": "whitened patches"},
 }
+EARLIER_INTERVAL = 8  # of generated rows, in results from before they named it
 METHOD_ORDER = [*METHODS, *SIMPLE, *SIMPLE_FEATURES]
 COLUMNS = (  # heading, key, format
     ("fit, s", "seconds", "{:,.0f}"),
@@ -81,6 +82,8 @@ def check(rows: dict[tuple[Any, ...], Row]) -> None:
             raise ValueError(f"results of {key} had different arguments; run the benchmark again")
         if len({tuple(result["widths"]) for result in row if result.get("widths")}) > 1:
             raise ValueError(f"results of {key} had networks of different widths")
+        if len({result.get("generator_interval", EARLIER_INTERVAL) for result in row}) > 1:
+            raise ValueError(f"results of {key} had generated rows in other steps of one another")
         for split in (result["split"] for result in row):
             if splits.setdefault(split["name"], split["hash"]) != split["hash"]:
                 raise ValueError(f"results of {split['name']} had different labeled rows")

@@ -126,21 +126,24 @@ def test_bare_loop_multiplies_as_much_as_fit(
 
     def operations(train: Callable[..., object]) -> dict[Any, int]:
         totals = []
-        for steps in (5, 10):
+        for steps in (15, 20):
             problem = parts.sides.Problem(200, side, batch, steps, network, options)
             with FlopCounterMode(display=False) as counter:
                 train(problem, "32")
             totals.append(counter.get_flop_counts()["Global"])
         return {kind: count - totals[0].get(kind, 0) for kind, count in totals[1].items()}
 
-    # 5 steps: 2 with generated and 4 with unlabeled rows; 10 steps: 3 and 8.
+    # 15 steps: 1 with generated and 12 with unlabeled rows; 20 steps: 2 and 16.
     of_fit = operations(parts.sides.fitted)
     assert of_fit == operations(parts.bare_loop.bare_speed)
     assert sum(of_fit.values()) > 0
 
 
-def test_bare_loop_comes_to_the_weights_of_the_trainer(parts: Any) -> None:
+def test_bare_loop_comes_to_the_weights_of_the_trainer(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the same rows: five steps, of which two have generated and four unlabeled rows."""
+    monkeypatch.setattr(parts.bare_loop, "GENERATOR_INTERVAL", 4)
     problem = parts.sides.Problem(200, 8, 160, 5, options=TINY)
     bare, batches = parts.bare_loop.Bare(problem, "32"), []
     start = copy.deepcopy((bare.network, bare.generator))
@@ -163,8 +166,8 @@ def keep(x: torch.Tensor, generator: object = None) -> torch.Tensor:
 
 def trained(start: Any, batches: list[Any], prior: torch.Tensor) -> Any:
     """What the trainer's own steps on these rows lead to."""
-    params, spec = CLSGANClassifier().get_params(), InputSpec((3, 8, 8), "NHWC", "uint8")
-    settings = resolve_settings(params, spec, n_rows=20_000)
+    params = CLSGANClassifier(generator_interval=4).get_params()
+    settings = resolve_settings(params, InputSpec((3, 8, 8), "NHWC", "uint8"), n_rows=20_000)
     fabric = make_fabric("cpu", "32-true")
     state = prepare_state(fabric, *start, settings)
     streams: Any = argparse.Namespace(generated_augment=keep, generator=None)

@@ -109,6 +109,11 @@ def test_results_that_do_not_belong_together_are_refused(
     add("fixmatch", 2, 0.02, widths=[64, 128, 256])
     assert run(tables, tmp_path) == 1
     assert "different widths" in capsys.readouterr().err
+    add("fixmatch", 2, 0.02, widths=[32, 64, 128], generator_interval=8)  # as those before it
+    assert run(tables, tmp_path) == 0
+    add("fixmatch", 2, 0.02, widths=[32, 64, 128], generator_interval=16)
+    assert run(tables, tmp_path) == 1
+    assert "generated rows in other steps" in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_named(

@@ -72,6 +72,12 @@ def test_few_rows_take_smaller_batches() -> None:
     rates = [settings(n_rows=n).learning_rate for n in (100, 5_000, 20_000)]
     assert rates == sorted(rates)
     assert [settings(n_rows=n).generator_interval for n in (19_999, 20_000)] == [8, 16]
+    for given in (
+        {"margins_train": "network"},
+        {"loss_network": "paper"},
+    ):  # they teach the classes
+        assert settings(**given).generator_interval == 8
+    assert settings(**given, generator_interval=3).generator_interval == 3
 
 
 @pytest.mark.parametrize("spec", [COLOUR, ROWS])

@@ -40,8 +40,8 @@ IMAGE_TRAINING: dict[str, Any] = {
     "noise": "normal",
 }
 MANY_ROWS = 20_000
-# By the number of rows, labeled and unlabeled: few rows gain more from many small steps. Many rows
-# mean thousands of steps, of which the generator needs fewer (docs/ablation.md).
+# By the number of rows, labeled and unlabeled: few rows gain more from many small steps. With many
+# rows, what more generated ones earn cannot be told from noise (docs/ablation.md).
 IMAGE_BATCHES: dict[int, dict[str, Any]] = {
     MANY_ROWS: {"batch_size": 256, "learning_rate": 0.2, "generator_interval": 16},
     5_000: {"batch_size": 128, "learning_rate": 0.15},
@@ -120,6 +120,10 @@ def training_defaults(params: Mapping[str, Any], spec: InputSpec, n_rows: int) -
     if not spec.is_image:
         return ROW_TRAINING
     training = IMAGE_TRAINING | _batches(n_rows)
+    if params.get("margins_train") == "network" or params["loss_network"] == "paper":
+        training["generator_interval"] = IMAGE_TRAINING[
+            "generator_interval"
+        ]  # margins teach classes
     if params["loss_network"] in SGD_NETWORKS:
         return training
     return training | {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2}
