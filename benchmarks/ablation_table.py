@@ -143,8 +143,9 @@ def widths(group: Group) -> str:
 LEGEND = (
     "Mean ± standard deviation over n seeds; each draws the labeled rows and starts the training. "
     "Beside it the mean less that of\nthe default, and in parentheses how many standard errors "
-    "that is, of √(s₁²/n₁ + s₂²/n₂); for rows of further arguments it is the default with the same "
-    "ones. A budget is the time of `fit`;\naveraged weights at its end. "
+    "that is, of √(s₁²/n₁ + s₂²/n₂); for rows of further arguments it is the default with the "
+    "same\nones, for the default with them the one without. A budget is the time of `fit`; averaged "
+    "weights at its end.\n"
     "Calibration error: expected, 15 bins. AUROC: test images against images of no known class,\n"
     "0.5 is chance; the mean over the kinds of the second table, or the test images of the classes "
     "without a label."

@@ -183,6 +183,7 @@ def test_a_job_writes_what_the_tables_need(
     result = json.loads(path.read_text())
     assert result["arguments"] == {"hinge_weight": 0.0, **TINY}
     assert result["config"]["hinge_weight"] == 0 and result["config"]["batch_size"] == 16
+    assert result["config"]["generator_interval"] is None and result["generator_interval"] == 8
     assert result["classes"] == list("012345") and result["n_labeled"] == 60
     assert result["n_unlabeled"] == 1297 - 60 and result["n_test"] < 320 and result["steps"] == 2
     kinds = {"uniform noise", "smooth noise", "single colours", "shuffled patches", "novel classes"}

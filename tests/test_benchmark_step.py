@@ -114,6 +114,7 @@ def test_settings_are_the_defaults_for_many_rows(parts: Any) -> None:
     assert settings.latent_dim == bare.LATENT
 
 
+SHORT_INTERVAL = 4  # of generated rows, for runs of five steps
 # The first network has a level, on 64 of 80 rows; margins train the whole of the second.
 CASES = [("small", TINY, 8, 160), ("small", TINY, 8, 16), ("paper", {}, 4, 8)]
 
@@ -143,7 +144,7 @@ def test_bare_loop_comes_to_the_weights_of_the_trainer(
     parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same rows: five steps, of which two have generated and four unlabeled rows."""
-    monkeypatch.setattr(parts.bare_loop, "GENERATOR_INTERVAL", 4)
+    monkeypatch.setattr(parts.bare_loop, "GENERATOR_INTERVAL", SHORT_INTERVAL)
     problem = parts.sides.Problem(200, 8, 160, 5, options=TINY)
     bare, batches = parts.bare_loop.Bare(problem, "32"), []
     start = copy.deepcopy((bare.network, bare.generator))
@@ -166,7 +167,7 @@ def keep(x: torch.Tensor, generator: object = None) -> torch.Tensor:
 
 def trained(start: Any, batches: list[Any], prior: torch.Tensor) -> Any:
     """What the trainer's own steps on these rows lead to."""
-    params = CLSGANClassifier(generator_interval=4).get_params()
+    params = CLSGANClassifier(generator_interval=SHORT_INTERVAL).get_params()
     settings = resolve_settings(params, InputSpec((3, 8, 8), "NHWC", "uint8"), n_rows=20_000)
     fabric = make_fabric("cpu", "32-true")
     state = prepare_state(fabric, *start, settings)

@@ -116,6 +116,20 @@ def test_results_that_do_not_belong_together_are_refused(
     assert "generated rows in other steps" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "every"),
+    [({}, 8), ({"objective": "paper"}, 1), ({"generator_interval": 16}, 16)],
+)
+def test_results_from_before_the_interval_was_named(
+    tables: Any, add: Callable[..., Any], tmp_path: Path, arguments: dict[str, Any], every: int
+) -> None:
+    add("default", 0, 0.02, arguments=arguments)
+    add("default", 1, 0.02, arguments=arguments, generator_interval=every)
+    assert run(tables, tmp_path) == 0
+    add("default", 1, 0.02, arguments=arguments, generator_interval=every + 1)
+    assert run(tables, tmp_path) == 1
+
+
 def test_a_page_without_markers_is_named(
     tables: Any, add: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,13 +71,13 @@ def test_few_rows_take_smaller_batches() -> None:
     assert batches == [64, 128, 256]
     rates = [settings(n_rows=n).learning_rate for n in (100, 5_000, 20_000)]
     assert rates == sorted(rates)
+
+
+def test_rows_are_generated_half_as_often_where_many_teach_the_level_alone() -> None:
     assert [settings(n_rows=n).generator_interval for n in (19_999, 20_000)] == [8, 16]
-    for given in (
-        {"margins_train": "network"},
-        {"loss_network": "paper"},
-    ):  # they teach the classes
-        assert settings(**given).generator_interval == 8
-    assert settings(**given, generator_interval=3).generator_interval == 3
+    assert settings(ROWS).generator_interval == 8
+    assert settings(margins_train="network").generator_interval == 8
+    assert settings(loss_network="paper").generator_interval == 8, "it has no level"
 
 
 @pytest.mark.parametrize("spec", [COLOUR, ROWS])
